@@ -1,17 +1,62 @@
 # SPDX-License-Identifier: MIT
-# Builds everything into build/. `make help` lists the targets.
+#
+# Builds Pleat into build/. `make help` lists targets and variables. Sources are found by wildcard, so
+# a new file needs no line here: see "Sources" for which folder becomes what.
 
-CC      ?= cc
+# ---- Settings: all can be given on the command line -------------------------------------------------
+
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+MANDIR  ?= $(PREFIX)/share/man
+# The port whose pleat_port.h the guest side is compiled against, a folder of ports/.
+PORT    ?= hosted
+# A debug build checks the core's invariants round every mutation; it has a folder of its own.
+ifdef DEBUG
+BUILD   ?= build/debug
+CFLAGS  ?= -O1 -g
+DEFINES += -DPLEAT_DEBUG
+else
 BUILD   ?= build
 CFLAGS  ?= -O2 -g
-WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
-BASE    := -std=c17 $(WARN) -Iinclude -MMD -MP
-# The guest side may use the compiler's freestanding headers and the port, nothing else.
-GUEST   := $(BASE) -ffreestanding -Iports/hosted -fPIC
-HOST    := $(BASE) -D_GNU_SOURCE -Iports/hosted -I. -fPIC -pthread
+endif
+# Seconds after which a test is ended and counts as failed.
+TEST_SECONDS ?= 120
 
-LIBS    := $(shell pkg-config --libs jansson libedit libuv liblzma gsl) -lnuma -lm
-LIBCF   := $(shell pkg-config --cflags jansson libedit libuv liblzma gsl)
+VERSION   := $(shell sed -n 's/^\#define PLEAT_VERSION *"\(.*\)"/\1/p' include/pleat/version.h)
+# Changes when programs that were linked against an older shared library would break.
+SOVERSION := 0
+
+# As many jobs as there are CPUs, unless the command line says otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# One line a file; V=1 shows the commands.
+ifdef V
+say := @:
+else
+Q   := @
+say  = @printf '  %-7s %s\n'
+endif
+
+# ---- Flags --------------------------------------------------------------------------------------------
+
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
+BASE    := -std=c17 $(WARN) $(DEFINES) -Iinclude -Iports/$(PORT) -fPIC -fno-semantic-interposition
+# The guest side may use the compiler's freestanding headers and the port, nothing else.
+GUEST   := $(BASE) -ffreestanding
+HOST    := $(BASE) -D_GNU_SOURCE -I. -pthread
+
+# What the library needs, and what the machine, the program and the tests need besides. Asked for when
+# first used, because pkg-config may only just have been installed by then.
+LIBRARY_LIBS := -pthread -lnuma
+PACKAGED     := jansson libedit libuv liblzma gsl
+MACHINE_CF    = $(eval MACHINE_CF := $$(shell pkg-config --cflags $(PACKAGED)))$(MACHINE_CF)
+MACHINE_LIBS  = $(eval MACHINE_LIBS := $$(shell pkg-config --libs $(PACKAGED)) -lm)$(MACHINE_LIBS)
+LINK          = $(CC) $(CFLAGS) -Wl,--as-needed $(LDFLAGS)
+
+# ---- Sources ------------------------------------------------------------------------------------------
 
 guest_c   := $(wildcard core/*.c drivers/*.c drivers/*/*.c)
 device_c  := $(wildcard devices/*.c)
@@ -19,46 +64,133 @@ port_c    := $(wildcard ports/hosted/*.c)
 machine_c := $(wildcard machine/*.c)
 cli_c     := $(wildcard cli/*.c)
 test_c    := $(wildcard tests/*/test_*.c)
-example_c := $(wildcard examples/*/*.c)
-bench_c   := $(wildcard bench/*.c)
+test_lib_c  := $(wildcard tests/support/*.c)
+bench_c     := $(wildcard bench/*.c)
+bench_lib_c := $(wildcard bench/support/*.c)
+example_c   := $(wildcard examples/*/*.c)
+public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
+all_c     := $(guest_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) $(bench_c) \
+             $(bench_lib_c) $(example_c)
 
-obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-lib_o     := $(call obj,$(guest_c) $(device_c) $(port_c))
-machine_o := $(call obj,$(machine_c))
-tests     := $(patsubst %.c,$(BUILD)/%,$(test_c))
-scripts_t := $(wildcard tests/*/*.t)
+obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+lib_o   := $(call obj,$(guest_c) $(device_c) $(port_c))
+static  := $(BUILD)/libpleat.a
+shared  := $(BUILD)/libpleat.so.$(VERSION)
+machine := $(if $(machine_c),$(BUILD)/libmachine.a)
+# What several tests or benchmarks share.
+test_lib  := $(if $(test_lib_c),$(BUILD)/libtest.a)
+bench_lib := $(if $(bench_lib_c),$(BUILD)/libbench.a)
+program := $(if $(cli_c),$(BUILD)/pleat)
+# A test is a cmocka program, or a script that prints TAP.
+tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
+scripts := $(wildcard tests/*/*.t)
+# These run in a debug build too.
+model_tests := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t))))
+benches := $(patsubst %.c,$(BUILD)/%,$(bench_c))
+# Each folder of examples/ is one program.
+examples := $(patsubst %/,$(BUILD)/%,$(sort $(dir $(example_c))))
 
-.PHONY: all test clean
-all: $(BUILD)/libpleat.a $(if $(cli_c),$(BUILD)/pleat) $(tests)
+# ---- Building -----------------------------------------------------------------------------------------
 
-$(call obj,$(guest_c)): $(BUILD)/obj/%.o: %.c
+.PHONY: all run test debug-tests check format clean help packages FORCE
+.DELETE_ON_ERROR:
+
+all: $(static) $(shared) $(program) $(tests) $(examples)
+
+# The Debian packages that the goals at hand need come first; PACKAGES_CHECKED=1 leaves them alone.
+goals  := $(or $(MAKECMDGOALS),all)
+groups := build $(if $(filter run,$(goals)),run) $(if $(filter test coverage check,$(goals)),run test) \
+          $(if $(filter bench,$(goals)),bench) $(if $(filter check format,$(goals)),check)
+packages:
+ifndef PACKAGES_CHECKED
+	@scripts/packages $(groups)
+endif
+
+# Files that change when their text does: objects are compiled anew when the compiler or its flags
+# change, archives are made anew when a source appears or disappears.
+stamp = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+$(BUILD)/flags: FORCE
+	$(call stamp,$(CC) $(CFLAGS) $(GUEST) $(HOST))
+$(BUILD)/sources: FORCE
+	$(call stamp,$(all_c))
+
+$(call obj,$(guest_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+	$(say) CC $<
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(GUEST) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) $(GUEST) -MMD -MP -c $< -o $@
 
-$(call obj,$(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(example_c) $(bench_c)): $(BUILD)/obj/%.o: %.c
+$(call obj,$(filter-out $(guest_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+	$(say) CC $<
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(HOST) $(LIBCF) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) $(HOST) $(MACHINE_CF) -MMD -MP -c $< -o $@
 
-$(BUILD)/libpleat.a: $(lib_o)
-	@mkdir -p $(@D)
+$(static): $(lib_o)
+$(BUILD)/libmachine.a: $(call obj,$(machine_c))
+$(BUILD)/libtest.a: $(call obj,$(test_lib_c))
+$(BUILD)/libbench.a: $(call obj,$(bench_lib_c))
+$(static) $(machine) $(test_lib) $(bench_lib): $(BUILD)/sources
+	$(say) AR $@
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
-$(BUILD)/libmachine.a: $(machine_o)
-	@rm -f $@
-	$(AR) rcs $@ $^
-
-$(BUILD)/pleat: $(call obj,$(cli_c)) $(if $(machine_c),$(BUILD)/libmachine.a) $(BUILD)/libpleat.a
-	$(CC) $(CFLAGS) -pthread $^ $(LIBS) -o $@
-
-$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(if $(machine_c),$(BUILD)/libmachine.a) $(BUILD)/libpleat.a
+# The shared library exports what the public headers name, and nothing else.
+$(BUILD)/exports: $(public_h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -pthread $^ $(LIBS) -lcmocka -o $@
+	@{ echo '{ global:'; grep -hoE '\<pleat_[a-z0-9_]+' $^ | sort -u | sed 's/$$/;/'; echo 'local: *; };'; } >$@
 
-test: all
-	CMOCKA_MESSAGE_OUTPUT=TAP prove $(tests) $(scripts_t)
+$(shared): $(lib_o) $(BUILD)/exports $(BUILD)/sources
+	$(say) LD $@
+	$(Q)$(LINK) -shared -Wl,-soname,libpleat.so.$(SOVERSION) -Wl,--version-script,$(BUILD)/exports -Wl,-z,defs \
+		$(lib_o) $(LIBRARY_LIBS) -o $@
+
+$(program): $(call obj,$(cli_c)) $(machine) $(static)
+	$(say) LD $@
+	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
+
+$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(static)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
+
+$(benches): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(bench_lib) $(machine) $(static)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
+
+$(foreach e,$(examples),$(eval $(e): $(call obj,$(wildcard $(patsubst $(BUILD)/%,%,$(e))/*.c))))
+$(examples): $(static)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $(filter %.o %.a,$^) $(LIBRARY_LIBS) -o $@
+
+-include $(patsubst %.o,%.d,$(call obj,$(all_c)))
+
+# ---- Running ------------------------------------------------------------------------------------------
+
+run: all
+	@[ -x scripts/run-demo ] || { echo 'make run: scripts/run-demo is missing from this tree' >&2; exit 1; }
+	@BUILD=$(BUILD) scripts/run-demo
+
+# Every test; T=TEXT runs only those whose name contains TEXT. The model tests of the core run a second
+# time in a debug build, under the name build/debug/tests/...
+debug := $(if $(DEBUG),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
+every  := $(tests) $(debug) $(scripts)
+chosen := $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every))
+test: all $(if $(debug),debug-tests)
+	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
+	@BUILD=$(BUILD) CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) --exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
+
+debug-tests: packages
+	@$(MAKE) DEBUG=1 BUILD=$(BUILD)/debug PACKAGES_CHECKED=1 $(debug)
+
+check: packages
+	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/check
 
 clean:
 	rm -rf $(BUILD)
 
--include $(patsubst %.o,%.d,$(lib_o) $(machine_o) $(call obj,$(cli_c) $(test_c) $(example_c) $(bench_c)))
+help:
+	@scripts/help
+
+format: packages
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
