@@ -60,7 +60,7 @@ enum pleat_virtqueue_fault {
     PLEAT_VIRTQUEUE_FAULT_NEXT,
     /** A buffer for the device to read comes after one to write (2.7.4.2). */
     PLEAT_VIRTQUEUE_FAULT_ORDER,
-    /** An indirect table isn't guest memory, or is no multiple of 16 bytes, or is empty or misaligned. */
+    /** An indirect table isn't guest memory, is empty, too long, or no multiple of 16 bytes. */
     PLEAT_VIRTQUEUE_FAULT_TABLE,
     /** An indirect descriptor inside an indirect table, or with NEXT (2.7.5.3.1), or not negotiated. */
     PLEAT_VIRTQUEUE_FAULT_INDIRECT,
@@ -73,7 +73,7 @@ enum pleat_virtqueue_fault {
     PLEAT_VIRTQUEUE_FAULT_HEAD,
     /** More is out to the device than the ring holds. */
     PLEAT_VIRTQUEUE_FAULT_OVERRUN,
-    /** Packed: a chain runs on over slots that aren't available, so its end can't be known. */
+    /** Packed: a chain runs on over more slots than the driver can own, so its end can't be known. */
     PLEAT_VIRTQUEUE_FAULT_ENDLESS
 };
 
@@ -170,7 +170,8 @@ bool pleat_virtqueue_should_interrupt(struct pleat_virtqueue *queue);
 
 /**
  * Asks the guest to notify of the next chain. True: there is one already (or the queue is broken); pop
- * again, the notification may not come.
+ * again, the notification may not come. Under EVENT_IDX it holds for one notification: call it again when
+ * pop returned 0.
  */
 bool pleat_virtqueue_enable_notifications(struct pleat_virtqueue *queue);
 
@@ -182,7 +183,8 @@ struct pleat_virtqueue_state pleat_virtqueue_save(const struct pleat_virtqueue *
 
 /**
  * Continues a queue at saved indices; right after init. PLEAT_E_INVALID: values that the ring can't have;
- * nothing has changed. The first push interrupts unless the guest forbids it.
+ * nothing has changed. The next should_interrupt is true unless the guest forbids interrupts by flag,
+ * because an interrupt may have been due when the indices were saved.
  */
 int pleat_virtqueue_load(struct pleat_virtqueue *queue, const struct pleat_virtqueue_state *state);
 
