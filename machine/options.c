@@ -186,7 +186,7 @@ int pleat_parse_duration(const char *text, uint64_t *result_ns, struct pleat_mes
 int pleat_parse_range(const char *text, uint64_t *first, uint64_t *last, struct pleat_message *message)
 {
     const char *at = text;
-    uint64_t from, to;
+    uint64_t from = 0, to;
     bool read = read_number(&at, &from);
     to = from;
     if (read && *at == '-') {
