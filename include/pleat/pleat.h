@@ -39,6 +39,10 @@
 #include <pleat/memory_ops.h>
 #include <pleat/port.h>
 
+#if UINTPTR_MAX < UINT64_MAX
+#error "Pleat's core needs a 64-bit target"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
