@@ -42,8 +42,10 @@ endif
 
 # ---- Flags --------------------------------------------------------------------------------------------
 
+# The static library is linked into shared ones too.
+PIC     ?= -fPIC -fno-semantic-interposition
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
-BASE    := -std=c17 $(WARN) $(DEFINES) -Iinclude -Iports/$(PORT) -fPIC -fno-semantic-interposition
+BASE    := -std=c17 $(WARN) $(DEFINES) -Iinclude -Iports/$(PORT) $(PIC)
 # The guest side may use the compiler's freestanding headers and the port, nothing else.
 GUEST   := $(BASE) -ffreestanding
 HOST    := $(BASE) -D_GNU_SOURCE -I. -pthread
@@ -68,9 +70,10 @@ test_lib_c  := $(wildcard tests/support/*.c)
 bench_c     := $(wildcard bench/*.c)
 bench_lib_c := $(wildcard bench/support/*.c)
 example_c   := $(wildcard examples/*/*.c)
+fuzz_c      := $(wildcard fuzz/*.c)
 public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
 all_c     := $(guest_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) $(bench_c) \
-             $(bench_lib_c) $(example_c)
+             $(bench_lib_c) $(example_c) $(fuzz_c)
 
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib_o   := $(call obj,$(guest_c) $(device_c) $(port_c))
@@ -83,19 +86,22 @@ bench_lib := $(if $(bench_lib_c),$(BUILD)/libbench.a)
 program := $(if $(cli_c),$(BUILD)/pleat)
 # A test is a cmocka program, or a script that prints TAP.
 tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
-scripts := $(wildcard tests/*/*.t)
+scripts := $(filter-out $(if $(DEBUG),tests/build/%),$(wildcard tests/*/*.t))
 # These run in a debug build too.
 model_tests := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t))))
 benches := $(patsubst %.c,$(BUILD)/%,$(bench_c))
+fuzzers := $(patsubst %.c,$(BUILD)/%,$(fuzz_c))
 # Each folder of examples/ is one program.
 examples := $(patsubst %/,$(BUILD)/%,$(sort $(dir $(example_c))))
 
 # ---- Building -----------------------------------------------------------------------------------------
 
-.PHONY: all run test debug-tests check format clean help packages FORCE
+.PHONY: all everything guest lint run test debug-tests bench check coverage size format install clean help \
+        packages FORCE
 .DELETE_ON_ERROR:
 
 all: $(static) $(shared) $(program) $(tests) $(examples)
+everything: all $(benches)
 
 # The Debian packages that the goals at hand need come first; PACKAGES_CHECKED=1 leaves them alone.
 goals  := $(or $(MAKECMDGOALS),all)
@@ -163,6 +169,31 @@ $(examples): $(static)
 	@mkdir -p $(@D)
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(LIBRARY_LIBS) -o $@
 
+# Core and drivers as one object, as an embedder links them: what it leaves unresolved is what it asks
+# of its port.
+guest: $(BUILD)/guest.o
+$(BUILD)/guest.o: $(call obj,$(guest_c)) $(BUILD)/sources
+	$(say) LD $@
+	$(Q)$(LD) -r $(filter %.o,$^) -o $@
+
+# Built by clang with the flags that scripts/check-fuzz gives.
+$(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(machine) $(static)
+	$(say) LD $@
+	@mkdir -p $(@D)
+	$(Q)$(LINK) -fsanitize=fuzzer $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
+
+# Static analysis, again for each file whose object is made again.
+linted = $(patsubst %.c,$(BUILD)/lint/%.ok,$(all_c))
+lint: $(linted)
+$(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o .clang-tidy
+	$(say) LINT $<
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $< -- $(if $(filter $<,$(guest_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
+		{ cat $@.log; exit 1; }
+	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 \
+		--suppressions-list=scripts/cppcheck.txt -Iinclude -Iports/$(PORT) -I. $(DEFINES) $<
+	@touch $@
+
 -include $(patsubst %.o,%.d,$(call obj,$(all_c)))
 
 # ---- Running ------------------------------------------------------------------------------------------
@@ -171,20 +202,37 @@ run: all
 	@[ -x scripts/run-demo ] || { echo 'make run: scripts/run-demo is missing from this tree' >&2; exit 1; }
 	@BUILD=$(BUILD) scripts/run-demo
 
-# Every test; T=TEXT runs only those whose name contains TEXT. The model tests of the core run a second
-# time in a debug build, under the name build/debug/tests/...
-debug := $(if $(DEBUG),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
+# Every test; T=TEXT builds and runs only those whose name contains TEXT. The model tests of the core
+# run a second time in a debug build, under the name build/debug/tests/...
+debug  := $(if $(DEBUG),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every))
-test: all $(if $(debug),debug-tests)
+test: $(if $(T),$(program) $(filter $(tests),$(chosen)),all) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
-	@BUILD=$(BUILD) CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) --exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
+	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
+		--exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
 
 debug-tests: packages
 	@$(MAKE) DEBUG=1 BUILD=$(BUILD)/debug PACKAGES_CHECKED=1 $(debug)
 
+bench: all $(benches)
+	@BUILD=$(BUILD) scripts/bench $(benches)
+
 check: packages
 	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/check
+
+coverage: packages
+	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/coverage
+
+size: packages
+	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/size
+
+format: packages
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+# For the scripts: make print-GUEST
+print-%:
+	@echo $($*)
 
 clean:
 	rm -rf $(BUILD)
@@ -192,5 +240,19 @@ clean:
 help:
 	@scripts/help
 
-format: packages
-	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+# ---- Installing ---------------------------------------------------------------------------------------
+
+to := $(DESTDIR)$(PREFIX)
+install: $(static) $(shared) $(program)
+	$(say) INSTALL $(to)
+	$(Q)for header in $(patsubst include/%,%,$(public_h)); do \
+		install -D -m 644 include/$$header $(to)/include/$$header || exit 1; done
+	$(Q)install -d $(DESTDIR)$(LIBDIR)/pkgconfig
+	$(Q)install -m 644 $(static) $(DESTDIR)$(LIBDIR)/libpleat.a
+	$(Q)install -m 644 $(shared) $(DESTDIR)$(LIBDIR)/libpleat.so.$(VERSION)
+	$(Q)ln -sf libpleat.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libpleat.so.$(SOVERSION)
+	$(Q)ln -sf libpleat.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libpleat.so
+	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		-e 's|@LIBS@|$(LIBRARY_LIBS)|' scripts/pleat.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/pleat.pc
+	$(Q)$(if $(program),install -D -m 755 $(program) $(to)/bin/pleat)
+	$(Q)$(if $(wildcard docs/pleat.1),install -D -m 644 docs/pleat.1 $(DESTDIR)$(MANDIR)/man1/pleat.1)
