@@ -24,7 +24,7 @@
  * when that failed: the answer is BUSY then.
  *
  * Calls for one device come from one thread at a time. Callbacks run inside of these calls and don't call
- * back into the same device.
+ * back into the same device. A table with unmap or map_zeroes has map too.
  *
  * Order of calls: create, accept, then handle / set_requested / queries in any order; reset returns to
  * before accept; destroy ends it.
@@ -59,10 +59,10 @@ struct pleat_virtio_mem_device_ops {
     int (*map)(void *context, uint64_t offset, uint64_t bytes);
 
     /**
-     * Memory at [offset, offset + bytes) is about to be unplugged: make it inaccessible, so that a guest
-     * that touches it faults. What it holds must stay until discard(), since map() may follow to undo.
-     * Called once for each driver that is served without UNPLUGGED_INACCESSIBLE to end the mapping of
-     * zeroes too. NULL: unplugged memory isn't enforced.
+     * Make memory at [offset, offset + bytes) inaccessible, so that a guest that touches it faults: it is
+     * about to be unplugged, or was mapped as zeroes, or (after an attempt that failed half-way) is
+     * inaccessible already. What it holds must stay until discard(), since map() may follow to undo. NULL:
+     * unplugged memory isn't enforced.
      */
     int (*unmap)(void *context, uint64_t offset, uint64_t bytes);
 
@@ -75,8 +75,8 @@ struct pleat_virtio_mem_device_ops {
     /**
      * In place of unmap(), and for memory that becomes usable, while a driver is served that hasn't
      * negotiated UNPLUGGED_INACCESSIBLE and so may read unplugged memory (D-OP5, X15): map zeroes,
-     * read-only, that take no host memory. unmap() or map() end it. NULL: such drivers can't be served and
-     * are refused, whatever the config says.
+     * read-only, that take no host memory; what was there must stay until discard(). unmap() or map() end
+     * it. NULL: such drivers can't be served and are refused, whatever the config says.
      */
     int (*map_zeroes)(void *context, uint64_t offset, uint64_t bytes);
 
@@ -149,8 +149,9 @@ size_t pleat_virtio_mem_device_storage_bytes(const struct pleat_virtio_mem_devic
  * storage: aligned to 8, of at least pleat_virtio_mem_device_storage_bytes() bytes, the caller's before and
  * after; it must not move while the device lives.
  *
- * Returns 0 and the device in *device. INVALID: the config is outside what its comments allow, or flags
- * contradict each other. NO_MEMORY: storage_bytes is too small. Effort: clears the storage.
+ * Returns 0 and the device in *device. INVALID: the config is outside what its comments allow, flags
+ * contradict each other, ops has unmap or map_zeroes without map, or storage is NULL or misaligned.
+ * NO_MEMORY: storage_bytes is too small. Effort: clears the storage.
  */
 int pleat_virtio_mem_device_create(const struct pleat_virtio_mem_device_config *config,
                                    const struct pleat_virtio_mem_device_ops *ops, void *context,
@@ -187,13 +188,16 @@ int pleat_virtio_mem_device_accept(struct pleat_virtio_mem_device *device, uint6
  *   PLUG        ERROR: misaligned, no block, not all in the usable region, or one is plugged already.
  *               NACK: plugged_bytes would exceed requested_bytes. BUSY: map() failed; nothing has changed.
  *   UNPLUG      ERROR: the same, or one is unplugged already. NACK: only with REFUSE_UNREQUESTED.
- *               BUSY: unmap() or discard() failed; nothing has changed. (When discard() failed and map()
- *               can't undo the unmap(), the blocks are inaccessible: they are unplugged then, the answer
- *               is ACK, and statistics.undiscarded_bytes counts what the host didn't get.)
- *   UNPLUG_ALL  BUSY: a run of plugged blocks couldn't be unplugged; it and those after it are plugged
- *               still, those before it are unplugged and plugged_bytes says so. ACK: all are unplugged; the
- *               usable region shrinks to what is requested plus the extra, and no interrupt is raised.
+ *               BUSY: unmap() or discard() failed; nothing has changed.
+ *   UNPLUG_ALL  BUSY: unmap() failed, or discard() before any memory was given back; nothing has changed.
+ *               ACK: all are unplugged; the usable region shrinks to what is requested plus the extra, and
+ *               no interrupt is raised.
  *   STATE       ERROR: as PLUG's range. ACK with PLUGGED, UNPLUGGED or MIXED.
+ *
+ * "Nothing has changed" has one exception, when the host fails twice: blocks that map() can't bring back
+ * after an unmap() that has to be undone are inaccessible, and the books say so: they are unplugged. And
+ * when discard() fails after other memory of the same request was given back, the request goes on: the
+ * blocks are unplugged, and statistics.undiscarded_bytes counts what the host didn't get.
  *
  * Returns the response's type, PLEAT_VIRTIO_MEM_RESP_..., never an error. Effort: a bit for each block of
  * the request (64 at a time) and what the callbacks cost. Source: VIRTIO 1.4, 5.15.6.
@@ -233,8 +237,8 @@ int pleat_virtio_mem_device_reset(struct pleat_virtio_mem_device *device);
  * The machine is reset: as pleat_virtio_mem_device_reset(), and all blocks are unplugged (D-OP7), and the
  * usable region becomes what is requested plus the extra. No interrupt is raised.
  *
- * BUSY: some blocks couldn't be unplugged; they are plugged still, as the books say, and the usable region
- * hasn't shrunk. Call it again, or go on: a driver finds them plugged and asks for UNPLUG_ALL.
+ * BUSY: as for UNPLUG_ALL; blocks are plugged still, as the books say, and the usable region hasn't shrunk.
+ * Call it again, or go on: the next driver finds them plugged and asks for UNPLUG_ALL.
  */
 int pleat_virtio_mem_device_system_reset(struct pleat_virtio_mem_device *device);
 
