@@ -137,7 +137,8 @@ struct pleat_memory_ops {
 
     /**
      * Starts to take a piece out of use (PLEAT_TAKE_PIECE, inside one online block), or to offline and
-     * remove whole blocks (PLEAT_TAKE_BLOCKS). deadline_ns: of the port's clock, 0 for none.
+     * remove whole blocks (PLEAT_TAKE_BLOCKS; blocks that are OFFLINE already are removed with the rest, one
+     * or several neighbouring ones, all or none). deadline_ns: of the port's clock, 0 for none.
      * Returns 0, or UNMOVABLE at once, before anything has moved, with the report filled in; or BUSY,
      * NOT_FOUND, NOT_OWNER, STATE. After an error there is no job. NULL: this OS can't take memory back.
      */
@@ -145,8 +146,8 @@ struct pleat_memory_ops {
                       enum pleat_take_kind kind, uint64_t address, uint64_t bytes, uint64_t deadline_ns);
     /**
      * Goes on for at most about `budget_bytes` of content moved or looked at. PLEAT_MORE: call again. 0:
-     * done, taken. UNMOVABLE, TIMEOUT, CANCELLED, REFUSED: it failed and ended; all is in use as before (what
-     * was moved stays moved).
+     * done, taken. UNMOVABLE, NO_MEMORY (nowhere to move to), TIMEOUT, CANCELLED, REFUSED: it failed and
+     * ended; all is in use as before (what was moved stays moved).
      */
     int (*take_step)(void *context, struct pleat_memory_job *job, uint64_t budget_bytes);
     /** Ends an unfinished take; all is in use as before. */
@@ -188,6 +189,7 @@ struct pleat_memory {
     uint64_t metadata_bytes;  /**< at the start of each block with PLEAT_MEMMAP_BLOCK; 0: kept elsewhere */
     uint64_t highest_address; /**< first address that can never be added */
     unsigned nodes;           /**< nodes are 0 to nodes - 1 */
+    uint64_t frame_bytes;     /**< of a frame, for PFNs in messages to people; 0: 4096 */
 };
 
 #ifdef __cplusplus
