@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef pleat_message_set
+
 int pleat_message_set(struct pleat_message *message, int error, const char *format, ...)
 {
     if (message) {

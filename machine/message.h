@@ -28,6 +28,10 @@ struct pleat_message {
  */
 int pleat_message_set(struct pleat_message *message, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+#ifdef __clang_analyzer__
+/* The analyser sees one file at a time; this shows it that what comes back is ERROR. */
+#define pleat_message_set(message, error, ...) ((pleat_message_set)(message, error, __VA_ARGS__), (error))
+#endif
 
 /** Puts the formatted text in front of what MESSAGE says already. Text that doesn't fit is cut. */
 void pleat_message_prefix(struct pleat_message *message, const char *format, ...)

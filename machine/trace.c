@@ -8,6 +8,7 @@
  */
 #include "machine/trace.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <lzma.h>
@@ -296,6 +297,8 @@ static int adopt_file(struct pleat_trace *trace, const char *name, unsigned char
     struct output output = {0};
     int error = decode(name, bytes, count, &output, message);
     free(bytes);
+    /* The end of the stream can't be reached without decoding. */
+    assert(error || output.bytes);
     if (!error)
         return pleat_trace_adopt(trace, name, output.bytes, output.count, message);
     free(output.bytes);

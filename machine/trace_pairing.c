@@ -9,6 +9,7 @@
  */
 #include "machine/trace.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,6 +142,8 @@ static int pair(struct pairing *pairing, const struct pleat_trace_record *record
     if (!words)
         return no_memory(pairing->trace, message);
     uint32_t word = greatest_word(words, record->order);
+    /* A live frame has a block. */
+    assert(word < LIVE || pairing->blocks);
     if (!record->is_free) {
         if (word >= LIVE)
             return refuse_record(pairing, record, index, word, message);
