@@ -10,8 +10,12 @@ LIBDIR  ?= $(PREFIX)/lib
 MANDIR  ?= $(PREFIX)/share/man
 # The port whose pleat_port.h the guest side is compiled against, a folder of ports/.
 PORT    ?= hosted
+# These count on the command line only, because they are common names in environments.
+DEBUG   :=
+T       :=
+V       :=
 # A debug build checks the core's invariants round every mutation; it has a folder of its own.
-ifdef DEBUG
+ifneq ($(DEBUG),)
 BUILD   ?= build/debug
 CFLAGS  ?= -O1 -g
 DEFINES += -DPLEAT_DEBUG
@@ -33,7 +37,7 @@ endif
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 # One line a file; V=1 shows the commands.
-ifdef V
+ifneq ($(V),)
 say := @:
 else
 Q   := @
@@ -206,7 +210,7 @@ run: all
 # run a second time in a debug build, under the name build/debug/tests/...
 debug  := $(if $(DEBUG),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
 every  := $(tests) $(debug) $(scripts)
-chosen := $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every))
+chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
 test: $(if $(T),$(program) $(filter $(tests),$(chosen)),all) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
