@@ -15,7 +15,8 @@
 #include <pleat/error.h>
 #include <pleat/hosted.h>
 
-#include "contract.c"
+/* Compiled into this program, against the inline functions at hand. */
+#include "contract.c" /* NOLINT(bugprone-suspicious-include) */
 
 /* --- What the checks can't do by themselves
  * ----------------------------------------------------------------- */

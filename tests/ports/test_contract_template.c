@@ -13,8 +13,9 @@
 /* First, so that the contract is checked against these inline functions. */
 #include "ports/template/pleat_port.h"
 
-#include "contract.c"
-#include "ports/template/port.c"
+/* Compiled into this program, against the inline functions at hand. */
+#include "contract.c" /* NOLINT(bugprone-suspicious-include) */
+#include "ports/template/port.c" /* NOLINT(bugprone-suspicious-include) */
 
 static void template_port_keeps_the_contract(void **state)
 {

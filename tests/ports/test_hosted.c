@@ -61,7 +61,7 @@ static void run_child(void (*run)(void), struct ending *ending)
 /** The child is to end by abort(), having said both texts. */
 static void stops(void (*run)(void), const char *text, const char *also)
 {
-    struct ending ending;
+    struct ending ending = {.status = 0};
     run_child(run, &ending);
     if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
         fail_msg("the child ended with status 0x%x: %s", (unsigned)ending.status, ending.heard);
@@ -343,7 +343,7 @@ static void read_nowhere_with_handlers_in_a_ring(void)
 static void faults_elsewhere_go_where_they_went_before(void **state)
 {
     (void)state;
-    struct ending ending;
+    struct ending ending = {.status = 0};
     run_child(read_nowhere, &ending);
     assert_true(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGSEGV);
     run_child(read_nowhere_with_a_handler_before, &ending);
@@ -518,7 +518,7 @@ static void log_to_stderr(void)
 static void log_lines_on_stderr_have_their_level(void **state)
 {
     (void)state;
-    struct ending ending;
+    struct ending ending = {.status = 0};
     run_child(log_to_stderr, &ending);
     assert_int_equal(ending.status, 0);
     assert_string_equal(ending.heard, "pleat: error: one\npleat: warning: two\npleat: info: three\n"
