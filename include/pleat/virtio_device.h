@@ -38,7 +38,10 @@ extern "C" {
 #define PLEAT_VIRTIO_DEVICE_QUEUES_MAX       16u
 #define PLEAT_VIRTIO_DEVICE_CONFIG_BYTES_MAX 256u
 
-/** The device behind the registers. Each may be NULL. */
+/**
+ * The device behind the registers. Each may be NULL. All are called on the thread of the guest's CPU that
+ * made the access, so on several at once where the guest has several CPUs.
+ */
 struct pleat_virtio_device_handler {
     /**
      * May the driver work with these features? They are a subset of what is offered and have VERSION_1.
@@ -51,8 +54,8 @@ struct pleat_virtio_device_handler {
     void (*notify)(void *context, uint16_t index);
     /**
      * The driver asks for a reset. The handler stops using its queues and then calls
-     * pleat_virtio_device_complete_reset(), here or later, on any thread. NULL: it has nothing to stop,
-     * because it uses its queues only inside these callbacks.
+     * pleat_virtio_device_complete_reset(), here or later, on any thread. NULL: the reset is complete at
+     * once; right only where queues are used inside of these callbacks and the guest has one CPU.
      */
     void (*reset)(void *context);
     /**

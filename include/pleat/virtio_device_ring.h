@@ -130,7 +130,6 @@ struct pleat_virtqueue {
     bool indirect;
     bool available_wrap;
     bool used_wrap;
-    bool notifications_enabled;
     /** Not PLEAT_VIRTQUEUE_FAULT_NONE: broken. */
     enum pleat_virtqueue_fault fault;
     uint16_t next_available;

@@ -37,7 +37,8 @@
 extern "C" {
 #endif
 
-/** Alignment of the shared memory, as pointer and as address, and of the private memory. */
+/** Alignment of the shared memory, as pointer and as address (64 keeps the two sides' lines apart), and of
+ * the private memory. */
 #define PLEAT_VIRTIO_RING_SHARED_ALIGNMENT  16u
 #define PLEAT_VIRTIO_RING_PRIVATE_ALIGNMENT 8u
 
@@ -89,6 +90,9 @@ struct pleat_virtio_ring_slot;
  */
 struct pleat_virtio_ring {
     struct pleat_virtio_ring_slot *slots;
+    /** table_links[t]: the next free indirect table after t. */
+    uint16_t *table_links;
+    /* Shared with the device. */
     uint8_t *descriptor_area;
     uint8_t *driver_area;
     uint8_t *device_area;
@@ -98,30 +102,33 @@ struct pleat_virtio_ring {
     uint16_t size;
     uint16_t indirect_tables;
     uint16_t indirect_segments;
-    bool packed;
-    bool event_index;
-    bool broken;
-    /** free_slots = size - (slots taken by chains that are out). */
+    /** free_slots + slots of all chains that were added and not polled == size */
     uint16_t free_slots;
-    /** First of the list of free slots (split) or ids (packed), and of free tables. */
+    /** The list of free slots (split) or buffer ids (packed), and that of free tables. */
     uint16_t first_free;
     uint16_t first_free_table;
-    /** Chains that the device may return: added, published and not yet polled. */
+    /** Chains that were published and not polled: those that the device may return. */
     uint16_t outstanding;
-    /** Chains, and slots of them, that were added and not yet published. */
-    uint16_t unpublished_chains;
-    uint16_t unpublished_slots;
-    /** Split: free-running index. Packed: slot. */
+    /** Chains that were added and not published: a list, and how many. */
+    uint16_t unpublished;
+    uint16_t first_unpublished;
+    uint16_t last_unpublished;
+    /** Where the next chain is made available, and where the next used one is expected. Split: indices that
+     * run freely; packed: slots, each with its wrap counter. */
     uint16_t next_available;
     uint16_t next_used;
-    /** Packed: where the first unpublished chain starts, and the flags that make it available. */
-    uint16_t unpublished_slot;
-    uint16_t unpublished_flags;
+    /** What the device can have seen of next_available. */
+    uint16_t published;
+    /** Packed: the flags of the first unpublished chain's first slot, held back until publish. */
+    uint16_t held_back_flags;
     /** Published since should_notify was last asked; chains (split) or slots (packed). */
     uint32_t published_since_asked;
     bool available_wrap;
     bool used_wrap;
-    bool interrupts_enabled;
+    bool published_wrap;
+    bool packed;
+    bool event_index;
+    bool broken;
 };
 
 /**
