@@ -101,7 +101,7 @@ bool pleat_operations_is_valid(const struct pleat_operations *operations, struct
 {
     uint32_t *held = calloc((size_t)operations->slots + 1, sizeof(*held));
     if (!held) {
-        pleat_message_set(message, PLEAT_E_NO_MEMORY, "no memory for %u slots", operations->slots);
+        pleat_message_set(message, PLEAT_E_INVALID, "no memory for %u slots", operations->slots);
         return false;
     }
     struct pleat_operation_counts counts = {0};
@@ -119,7 +119,7 @@ bool pleat_operations_is_valid(const struct pleat_operations *operations, struct
             pleat_operation_counts_add(&counts, operation);
         }
     }
-    if (valid && memcmp(&counts, &operations->counts, sizeof(counts))) {
+    if (valid && memcmp(&counts, &operations->counts, sizeof(counts)) != 0) {
         pleat_message_set(message, PLEAT_E_INVALID, "the counts differ from a recount");
         valid = false;
     }

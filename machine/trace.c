@@ -79,7 +79,7 @@ static int read_header(struct pleat_trace *trace, const char *name, const unsign
     if (count < PLEAT_TRACE_HEADER_BYTES)
         return refuse_field(name, count, "size of the file", count, "at least", PLEAT_TRACE_COLUMNS_AT,
                             message);
-    if (memcmp(bytes, magic, sizeof(magic))) {
+    if (memcmp(bytes, magic, sizeof(magic)) != 0) {
         char quoted[PLEAT_QUOTE_BYTES];
         return pleat_message_set(message, PLEAT_E_PROTOCOL,
                                  "%s: offset 0: magic is %s, expected 'PGTRACE2' (or an .xz file of it)",
@@ -266,12 +266,14 @@ static int decode(const char *name, const unsigned char *bytes, size_t count, st
 {
     lzma_stream stream = LZMA_STREAM_INIT;
     struct pleat_trace header = {0};
-    lzma_ret result = lzma_stream_decoder(&stream, DECODER_MEMORY_MAX, LZMA_CONCATENATED);
+    if (lzma_stream_decoder(&stream, DECODER_MEMORY_MAX, LZMA_CONCATENATED) != LZMA_OK) {
+        pleat_message_set(message, PLEAT_E_NO_MEMORY, "%s: no memory for the .xz decoder", name);
+        return PLEAT_E_NO_MEMORY;
+    }
     stream.next_in = bytes;
     stream.avail_in = count;
     int error = PLEAT_OK;
-    if (result == LZMA_OK)
-        result = decode_up_to(&stream, output, PLEAT_TRACE_COLUMNS_AT);
+    lzma_ret result = decode_up_to(&stream, output, PLEAT_TRACE_COLUMNS_AT);
     if (result == LZMA_OK) {
         error = read_header(&header, name, output->bytes, output->count, message);
         /* One more than expected is room to see that there is more. */
@@ -292,7 +294,7 @@ static int decode(const char *name, const unsigned char *bytes, size_t count, st
 static int adopt_file(struct pleat_trace *trace, const char *name, unsigned char *bytes, size_t count,
                       struct pleat_message *message)
 {
-    if (count < sizeof(xz_magic) || memcmp(bytes, xz_magic, sizeof(xz_magic)))
+    if (count < sizeof(xz_magic) || memcmp(bytes, xz_magic, sizeof(xz_magic)) != 0)
         return pleat_trace_adopt(trace, name, bytes, count, message);
     struct output output = {0};
     int error = decode(name, bytes, count, &output, message);

@@ -61,7 +61,9 @@ static int pairing_begin(struct pairing *pairing, const struct pleat_trace *trac
     pairing->pageblock_count =
         (trace->pfn_limit + (size_t)PLEAT_PAGEBLOCK_FRAMES - 1) / PLEAT_PAGEBLOCK_FRAMES;
     pairing->pageblocks = calloc(pairing->pageblock_count, sizeof(*pairing->pageblocks));
-    return pairing->pageblocks ? PLEAT_OK : no_memory(trace, message);
+    pairing->block_capacity = 1024;
+    pairing->blocks = calloc(pairing->block_capacity, sizeof(*pairing->blocks));
+    return pairing->pageblocks && pairing->blocks ? PLEAT_OK : no_memory(trace, message);
 }
 
 static void pairing_end(struct pairing *pairing)
@@ -104,7 +106,7 @@ static int insert(struct pairing *pairing, const struct block *block, uint32_t *
     if (!words || pleat_slots_take(&pairing->slots, slot))
         return no_memory(pairing->trace, message);
     if (*slot >= pairing->block_capacity) {
-        size_t capacity = pairing->block_capacity ? pairing->block_capacity * 2 : 1024;
+        size_t capacity = pairing->block_capacity * 2;
         struct block *blocks = realloc(pairing->blocks, capacity * sizeof(*blocks));
         if (!blocks)
             return no_memory(pairing->trace, message);
