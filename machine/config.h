@@ -127,8 +127,9 @@ struct pleat_monitor_config {
 struct pleat_machine_config {
     enum pleat_machine_type type;
     char name[PLEAT_MACHINE_ID_BYTES];
-    uint64_t ram_bytes;     /**< -m; default 128 MiB */
-    uint64_t maximum_bytes; /**< maxmem=; default ram_bytes: no memory devices */
+    uint64_t ram_bytes;                      /**< -m; default 128 MiB */
+    uint64_t maximum_bytes;                  /**< maxmem=; default ram_bytes: no memory devices */
+    char ram_memdev[PLEAT_MACHINE_ID_BYTES]; /**< -M memory-backend=; empty: none */
     unsigned slots;
     unsigned cpus, cpus_maximum, sockets, cores, threads; /**< -smp */
 
@@ -154,7 +155,7 @@ struct pleat_machine_config {
     struct pleat_fault_config fault[PLEAT_MACHINE_FAULTS_MAX];
     enum pleat_online_policy policy;
     unsigned policy_ratio; /**< 0: the default */
-    uint64_t floor_bytes;  /**< free memory that the guest's driver doesn't give away; UINT64_MAX: default */
+    uint64_t floor_bytes;  /**< free memory that a shrink leaves to the guest; 0: default; UINT64_MAX: none */
     uint64_t duration_ns;  /**< -duration: end after so long; 0: no end */
     char log_path[PLEAT_MACHINE_PATH_BYTES];
     char scenario_path[PLEAT_MACHINE_PATH_BYTES];
@@ -177,6 +178,24 @@ int pleat_backend_config_parse(const char *text, struct pleat_backend_config *ba
                                struct pleat_message *message);
 int pleat_device_config_parse(const char *text, struct pleat_device_config *device,
                               struct pleat_message *message);
+
+/**
+ * What can be said of a device when its backend is known (NULL: there is none of that id) and whether that
+ * backend is in use, in QEMU's words. On success block_bytes has been filled in. Errors: INVALID, NOT_FOUND.
+ */
+int pleat_device_config_check(struct pleat_device_config *device, const struct pleat_backend_config *backend,
+                              bool backend_in_use, const struct pleat_machine_config *config,
+                              struct pleat_message *message);
+
+/** Bytes of a page of the backend: a huge page's, or 4 KiB. */
+uint64_t pleat_backend_page_bytes(const struct pleat_backend_config *backend);
+
+/** The backend of that id, or NULL. */
+const struct pleat_backend_config *pleat_machine_config_backend(const struct pleat_machine_config *config,
+                                                                const char *id);
+
+/** Is it what QEMU takes for an id: a letter, then letters, digits, - . _ ? */
+bool pleat_machine_id_is_valid(const char *id);
 
 /** Prints all options with what they expect, for `pleat run --help`. */
 void pleat_machine_config_help(FILE *out);
