@@ -181,18 +181,20 @@ $(BUILD)/guest.o: $(call obj,$(guest_c)) $(BUILD)/sources
 	$(Q)$(LD) -r $(filter %.o,$^) -o $@
 
 # Built by clang with the flags that scripts/check-fuzz gives.
-$(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(machine) $(static)
+$(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(test_lib) $(machine) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(LINK) -fsanitize=fuzzer $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
+	$(Q)$(LINK) -fsanitize=fuzzer $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
 
 # Static analysis, again for each file whose object is made again.
 linted = $(patsubst %.c,$(BUILD)/lint/%.ok,$(all_c))
+lint_settings = .clang-tidy scripts/cppcheck.txt scripts/lint_cmocka.h
 lint: $(linted)
-$(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o .clang-tidy
+$(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o $(lint_settings)
 	$(say) LINT $<
 	@mkdir -p $(@D)
-	$(Q)clang-tidy --quiet $< -- $(if $(filter $<,$(guest_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
+	$(Q)clang-tidy --quiet $< -- $(if $(filter $<,$(guest_c)),$(GUEST),$(HOST) $(MACHINE_CF)) \
+		$(if $(filter $<,$(test_c)),-include scripts/lint_cmocka.h -Wno-sign-compare) 2>$@.log || \
 		{ cat $@.log; exit 1; }
 	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 \
 		--suppressions-list=scripts/cppcheck.txt -Iinclude -Iports/$(PORT) -I. $(DEFINES) $<

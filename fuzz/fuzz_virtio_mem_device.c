@@ -21,8 +21,7 @@
 
 #include <pleat/virtio_mem_device.h>
 
-/* Compiled in, because fuzzers are linked without the library of the tests. */
-#include "tests/support/fake_host.c"
+#include "tests/support/fake_host.h"
 
 #define BLOCK   UINT64_C(4096)
 #define ADDRESS UINT64_C(0x10000000)

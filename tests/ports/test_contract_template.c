@@ -14,7 +14,7 @@
 #include "ports/template/pleat_port.h"
 
 /* Compiled into this program, against the inline functions at hand. */
-#include "contract.c" /* NOLINT(bugprone-suspicious-include) */
+#include "contract.c"            /* NOLINT(bugprone-suspicious-include) */
 #include "ports/template/port.c" /* NOLINT(bugprone-suspicious-include) */
 
 static void template_port_keeps_the_contract(void **state)
