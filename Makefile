@@ -64,9 +64,10 @@ LINK          = $(CC) $(CFLAGS) -Wl,--as-needed $(LDFLAGS)
 
 # ---- Sources ------------------------------------------------------------------------------------------
 
-guest_c   := $(wildcard core/*.c drivers/*.c drivers/*/*.c)
+port_c    := $(wildcard ports/$(PORT)/*.c)
+# Freestanding: the guest side, and every port but the hosted one.
+guest_c   := $(wildcard core/*.c drivers/*.c drivers/*/*.c) $(if $(filter-out hosted,$(PORT)),$(port_c))
 device_c  := $(wildcard devices/*.c)
-port_c    := $(wildcard ports/hosted/*.c)
 machine_c := $(wildcard machine/*.c)
 cli_c     := $(wildcard cli/*.c)
 test_c    := $(wildcard tests/*/test_*.c)
@@ -76,11 +77,11 @@ bench_lib_c := $(wildcard bench/support/*.c)
 example_c   := $(wildcard examples/*/*.c)
 fuzz_c      := $(wildcard fuzz/*.c)
 public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
-all_c     := $(guest_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) $(bench_c) \
-             $(bench_lib_c) $(example_c) $(fuzz_c)
+all_c     := $(sort $(guest_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
+             $(bench_c) $(bench_lib_c) $(example_c) $(fuzz_c))
 
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-lib_o   := $(call obj,$(guest_c) $(device_c) $(port_c))
+lib_o   := $(sort $(call obj,$(guest_c) $(device_c) $(port_c)))
 static  := $(BUILD)/libpleat.a
 shared  := $(BUILD)/libpleat.so.$(VERSION)
 machine := $(if $(machine_c),$(BUILD)/libmachine.a)
@@ -90,7 +91,9 @@ bench_lib := $(if $(bench_lib_c),$(BUILD)/libbench.a)
 program := $(if $(cli_c),$(BUILD)/pleat)
 # A test is a cmocka program, or a script that prints TAP.
 tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
-scripts := $(filter-out $(if $(DEBUG),tests/build/%),$(wildcard tests/*/*.t))
+# Builds for debugging, sanitizers and coverage aren't what is installed.
+special := $(DEBUG)$(findstring -fsanitize,$(CFLAGS))$(findstring --coverage,$(CFLAGS))
+scripts := $(filter-out $(if $(special),tests/build/%),$(wildcard tests/*/*.t))
 # These run in a debug build too.
 model_tests := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t))))
 benches := $(patsubst %.c,$(BUILD)/%,$(bench_c))
@@ -173,8 +176,8 @@ $(examples): $(static)
 	@mkdir -p $(@D)
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(LIBRARY_LIBS) -o $@
 
-# Core and drivers as one object, as an embedder links them: what it leaves unresolved is what it asks
-# of its port.
+# Core, drivers and a freestanding port as one object, as an embedder links them: what it leaves
+# unresolved is what it asks for.
 guest: $(BUILD)/guest.o
 $(BUILD)/guest.o: $(call obj,$(guest_c)) $(BUILD)/sources
 	$(say) LD $@
@@ -210,7 +213,7 @@ run: all
 
 # Every test; T=TEXT builds and runs only those whose name contains TEXT. The model tests of the core
 # run a second time in a debug build, under the name build/debug/tests/...
-debug  := $(if $(DEBUG),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
+debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
 test: $(if $(T),$(program) $(filter $(tests),$(chosen)),all) $(if $(filter $(debug),$(chosen)),debug-tests)

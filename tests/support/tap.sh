@@ -9,12 +9,14 @@ ok() {
     tap_description=$1
     shift
     tap_count=$((tap_count + 1))
-    if tap_output=$("$@" 2>&1); then
+    tap_exit=0
+    tap_output=$("$@" 2>&1) || tap_exit=$?
+    if [ $tap_exit -eq 0 ]; then
         echo "ok $tap_count - $tap_description"
     else
         tap_failed=$((tap_failed + 1))
         echo "not ok $tap_count - $tap_description"
-        printf '%s\n' "$tap_output" "(exit $? of: $*)" | sed 's/^/# /' >&2
+        printf '%s\n' "$tap_output" "(exit $tap_exit of: $*)" | sed 's/^/# /' >&2
     fi
 }
 
