@@ -219,9 +219,10 @@ struct pleat_online;
 struct pleat_range_ops {
     /** A block goes online: hand the parts that have memory behind them to pleat_online_give(online, ...);
      * the rest stays fake-offline. NULL: all of it is given. */
-    void (*online_frames)(void *context, uint64_t start_pfn, uint64_t frames, struct pleat_online *online);
+    void (*online_frames)(struct pleat *pleat, void *context, uint64_t start_pfn, uint64_t frames,
+                          struct pleat_online *online);
     /** A block went offline. NULL: nothing to do. */
-    void (*offline_frames)(void *context, uint64_t start_pfn, uint64_t frames);
+    void (*offline_frames)(struct pleat *pleat, void *context, uint64_t start_pfn, uint64_t frames);
 };
 
 /** Only from online_frames: these frames go into the allocator. Frames of the memmap are passed over. */
@@ -285,7 +286,8 @@ int pleat_look(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, struct 
 /** The name of an owner's number; "unknown" for one that isn't registered. */
 const char *pleat_owner_name(struct pleat *pleat, unsigned owner);
 
-/** Calls `each` for every unmovable or pinned piece of an online range, until it returns nonzero. */
+/** Calls `each` for every unmovable piece of an online range, until it returns nonzero; it may call anything.
+ * The range is looked at without a lock. Errors: INVALID, NOT_FOUND. */
 int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
                     int (*each)(void *context, uint64_t pfn, unsigned order, unsigned owner), void *context);
 
@@ -421,6 +423,9 @@ int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info 
 uint64_t pleat_free_frames(struct pleat *pleat);
 /** Frames of all online blocks that are in the allocator or in someone's hands. */
 uint64_t pleat_online_frames(struct pleat *pleat);
+/** log2 of the bytes of a frame, frames of a memory block. */
+unsigned pleat_frame_shift(const struct pleat *pleat);
+uint64_t pleat_block_frames(const struct pleat *pleat);
 /** Bytes of metadata of one block, and frames of it (rounded up). */
 uint64_t pleat_memmap_bytes(struct pleat *pleat);
 uint64_t pleat_memmap_frames(struct pleat *pleat);
