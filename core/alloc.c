@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Allocating and freeing frames.
+ *
+ * Order 0 goes through the CPU's cache of its mobility: one read-modify-write (the CPU's word), the owner's
+ * word, the cache. A free of a movable frame costs a second one, because an evacuation may be at work on it.
+ * Orders 1 to 8 come from a pageblock that the CPU has to itself, 9 and above are whole pageblocks.
+ * Everything that isn't at home in this CPU's caches (another node, a special zone, an isolated block) goes
+ * straight to the bits of its pageblock.
+ */
+#include "bits.h"
+#include "check.h"
+#include "cpu.h"
+#include "index.h"
+#include "text.h"
+
+/* --- allocation --------------------------------------------------------------------------------------------
+ */
+
+/* Decodes flags for the CPU at hand; PLEAT_OK or PLEAT_E_INVALID. */
+static int wish_make(const struct core *core, unsigned order, unsigned flags, pleat_tag tag,
+                     struct wish *wish)
+{
+    unsigned node = flags >> 16;
+
+    wish->mobility = flags & PLEAT_MOBILITY_MASK;
+    wish->order = (uint8_t)order;
+    wish->this_node = (flags & PLEAT_ALLOC_THIS_NODE) != 0;
+    wish->zone_limit = flags & PLEAT_ALLOC_DMA     ? PLEAT_ZONE_DMA
+                       : flags & PLEAT_ALLOC_DMA32 ? PLEAT_ZONE_DMA32
+                                                   : PLEAT_ZONE_MOVABLE;
+    if (order > PLEAT_MAX_ORDER || wish->mobility >= MOBILITIES || node > core->node_count ||
+        flags & 0xffff &
+            ~(unsigned)(PLEAT_MOBILITY_MASK | PLEAT_ALLOC_DMA | PLEAT_ALLOC_DMA32 | PLEAT_ALLOC_RESERVE |
+                        PLEAT_ALLOC_NO_RECLAIM | PLEAT_ALLOC_THIS_NODE))
+        return PLEAT_E_INVALID;
+    if (wish->mobility == PLEAT_MOVABLE &&
+        (!core->owner_shift || order > PLEAT_PAGEBLOCK_ORDER || !core->owners[OWNER_INDEX(tag)].ops))
+        return PLEAT_E_INVALID;
+    wish->node = (uint8_t)(node ? node - 1 : PLEAT_MAX_NODES);
+    return PLEAT_OK;
+}
+
+static bool slot_suits(const struct slot *slot, const struct wish *wish)
+{
+    const struct zone *zone = slot->block ? slot->block->zone : NULL;
+
+    return zone && zone->node == wish->node && zone->kind <= wish->zone_limit;
+}
+
+int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish)
+{
+    unsigned nodes = wish->this_node ? 1 : core->node_count;
+
+    for (unsigned i = 0; i < nodes; i++) {
+        unsigned node = core->fallback[wish->node * core->node_count + i];
+        unsigned at = 0;
+        struct zone *zone;
+
+        while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
+            int64_t pfn = index_take_huge(core, zone, wish->mobility, wish->order, cpu);
+
+            if (pfn >= 0) {
+                cpu_count_free(cpu, -((int64_t)1 << wish->order));
+                return pfn;
+            }
+        }
+    }
+    return PLEAT_E_NO_MEMORY;
+}
+
+/* Inside the CPU's word. */
+static int64_t allocate_inside(struct core *core, struct cpu *cpu, const struct wish *asked)
+{
+    struct wish wish = *asked;
+    struct slot *slot;
+    bool at_home;
+
+    if (wish.node == PLEAT_MAX_NODES)
+        wish.node = (uint8_t)cpu->node;
+    at_home = wish.node == cpu->node && wish.zone_limit == PLEAT_ZONE_MOVABLE && !wish.this_node;
+    if (wish.order >= PLEAT_PAGEBLOCK_ORDER)
+        return allocate_huge(core, cpu, &wish);
+    if (wish.order == 0 && at_home) {
+        struct cache *cache = &cpu->caches[wish.mobility];
+        uint32_t count = counter_get(&cache->count);
+
+        if (!count) {
+            if (cache_fill(core, cpu, &wish))
+                return PLEAT_E_NO_MEMORY;
+            count = counter_get(&cache->count);
+        }
+        counter_set(&cache->count, count - 1);
+        return (int64_t)cache->pfn[count - 1];
+    }
+    slot = &cpu->slots[at_home ? SLOT_LARGE : SLOT_FOREIGN][wish.mobility];
+    if (!at_home && slot->block && !slot_suits(slot, &wish))
+        slot_release(core, cpu, slot);
+    return slot_allocate(core, cpu, &wish, slot);
+}
+
+/* Whether an allocation of this size leaves the watermark alone. */
+static bool above_watermark(struct core *core, unsigned order, unsigned flags)
+{
+    return flags & PLEAT_ALLOC_RESERVE ||
+           core_free_frames(core) >= (int64_t)(core->watermark + ((uint64_t)1 << order));
+}
+
+static int64_t allocate_once(struct core *core, unsigned order, unsigned flags, pleat_tag tag,
+                             const struct wish *wish)
+{
+    struct cpu *cpu;
+    int64_t pfn;
+
+    if (!above_watermark(core, order, flags))
+        return PLEAT_E_NO_MEMORY;
+    cpu = cpu_begin(core);
+    pfn = allocate_inside(core, cpu, wish);
+    if (pfn >= 0 && core->owner_shift) {
+        uint64_t entry = entry_of(core, (uint64_t)pfn);
+
+        atomic_store_explicit(entry_owner(core, entry, (uint64_t)pfn & (block_frames(core) - 1)),
+                              owner_word(wish->mobility, order, tag), memory_order_release);
+    }
+    cpu_end(cpu);
+    return pfn;
+}
+
+__attribute__((noinline)) static int64_t allocate_slow(struct core *core, unsigned order, unsigned flags,
+                                                       pleat_tag tag)
+{
+    struct wish wish;
+    int64_t pfn;
+
+    if (wish_make(core, order, flags, tag, &wish))
+        return PLEAT_E_INVALID;
+    pfn = allocate_once(core, order, flags, tag, &wish);
+    if (pfn >= 0)
+        return pfn;
+    /* Free frames may lie in other CPUs' caches and pageblocks. */
+    core_drain(core, false);
+    pfn = allocate_once(core, order, flags, tag, &wish);
+    for (unsigned tries = 0; pfn < 0 && tries < 4; tries++) {
+        unsigned node = wish.node < core->node_count ? wish.node : 0;
+
+        if (!core->reclaim || flags & PLEAT_ALLOC_NO_RECLAIM ||
+            !core->reclaim(core->reclaim_context, node, (uint64_t)1 << order))
+            break;
+        core_drain(core, false);
+        pfn = allocate_once(core, order, flags, tag, &wish);
+    }
+    return pfn;
+}
+
+int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_tag tag)
+{
+    struct core *core = core_of(pleat);
+    struct cache *cache;
+    struct cpu *cpu;
+    uint64_t pfn;
+    uint32_t count;
+
+    if (unlikely(order != 0 || flags >= MOBILITIES))
+        return allocate_slow(core, order, flags, tag);
+    if (flags == PLEAT_MOVABLE && unlikely(!core->owners[OWNER_INDEX(tag)].ops || !core->owner_shift))
+        return PLEAT_E_INVALID;
+    cpu = cpu_begin(core);
+    cache = &cpu->caches[flags];
+    count = counter_get(&cache->count);
+    if (unlikely(!count)) {
+        cpu_end(cpu);
+        return allocate_slow(core, order, flags, tag);
+    }
+    pfn = cache->pfn[count - 1];
+    counter_set(&cache->count, count - 1);
+    if (likely(core->owner_shift)) {
+        uint64_t entry = entry_of(core, pfn);
+
+        atomic_store_explicit(entry_owner(core, entry, pfn & (block_frames(core) - 1)),
+                              owner_word(flags, 0, tag), memory_order_release);
+    }
+    cpu_end(cpu);
+    return (int64_t)pfn;
+}
+
+/* --- freeing
+ * ------------------------------------------------------------------------------------------------- */
+
+static int misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what)
+{
+    struct text text;
+
+    text_begin(&text);
+    text_add(&text, "free of PFN 0x");
+    text_hex(&text, pfn);
+    text_add(&text, ", order ");
+    text_number(&text, order);
+    text_add(&text, ": ");
+    text_add(&text, what);
+    if (OWNER_STATE(word) != STATE_FREE) {
+        text_add(&text, " (owner \"");
+        text_add(&text, core_owner_name(core, OWNER_INDEX(word)));
+        text_add(&text, "\", order ");
+        text_number(&text, OWNER_ORDER(word));
+        text_add(&text, ")");
+    }
+    if (core->port.fatal)
+        core->port.fatal(core->port.context, text.line);
+    else
+        core_log(core, PLEAT_LOG_ERROR, text.line);
+    return PLEAT_E_MISUSE;
+}
+
+/* Why a frame can't be freed so; NULL if it can. *word is its owner's word, if that can be read. */
+static const char *free_refused(struct core *core, struct block *block, uint64_t pfn, unsigned order,
+                                uint64_t *word)
+{
+    uint64_t offset = pfn & (block_frames(core) - 1);
+    uint32_t state;
+
+    *word = 0;
+    if (!block)
+        return "there is no memory";
+    if (offset & (((uint64_t)1 << order) - 1))
+        return "the PFN isn't aligned to the order";
+    state = pageblock_word(block, (unsigned)(offset / FRAMES));
+    if (state & WORD_OFFLINE)
+        return "the memory block is offline";
+    if (order >= PLEAT_PAGEBLOCK_ORDER ? !(state & WORD_HUGE) || state & WORD_TAIL : (state & WORD_HUGE) != 0)
+        return "it isn't allocated with this order";
+    if (!(state & (WORD_INITIALISED | WORD_HUGE)))
+        return "it isn't allocated";
+    if (!core->owner_shift)
+        return NULL;
+    *word = owner_get(core, block, offset);
+    if (OWNER_STATE(*word) == STATE_FREE)
+        return OWNER_INDEX(*word) ? "it was never allocated" : "it isn't allocated, or was freed already";
+    if (*word == OWNER_FREED)
+        return "it was freed already";
+    if (OWNER_ORDER(*word) != order)
+        return "it was allocated with another order";
+    return NULL;
+}
+
+void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block, uint64_t offset,
+                        unsigned order)
+{
+    unsigned pageblock = (unsigned)(offset / FRAMES);
+    unsigned largest = order;
+
+    if (order >= PLEAT_PAGEBLOCK_ORDER) {
+        for (unsigned i = 1u << (order - PLEAT_PAGEBLOCK_ORDER); i-- > 0;)
+            pageblock_return(core, block, pageblock + i, FRAMES, PLEAT_PAGEBLOCK_ORDER);
+    } else {
+        _Atomic uint64_t *bits = block_bits(block, pageblock);
+
+        if (bits_clear_run(bits, (unsigned)(offset % FRAMES), order))
+            CHECK(false);
+        if (order < 6) {
+            unsigned run =
+                largest_run_in_word(atomic_load_explicit(&bits[offset % FRAMES / 64], memory_order_relaxed));
+
+            largest = run > largest ? run : largest;
+        } else {
+            largest = bits_largest_run(bits);
+        }
+        if (largest > 8)
+            largest = 8;
+        pageblock_return(core, block, pageblock, 1u << order, largest);
+    }
+    cpu_count_free(cpu, (int64_t)1 << order);
+}
+
+__attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cpu, uint64_t pfn,
+                                               unsigned order)
+{
+    struct block *block = block_of(core, pfn);
+    uint64_t offset = pfn & (block_frames(core) - 1);
+    const char *refused;
+    uint64_t word;
+
+    for (;;) {
+        refused = free_refused(core, block, pfn, order, &word);
+        if (refused || !core->owner_shift)
+            break;
+        if (OWNER_STATE(word) == STATE_ISOLATING) {
+            if (!atomic_compare_exchange_strong(block_owner(core, block, offset), &word, OWNER_FREED))
+                continue;
+            /* Whoever isolates it finds this and completes the free. */
+            cpu_end(cpu);
+            return PLEAT_OK;
+        }
+        if (atomic_compare_exchange_strong(block_owner(core, block, offset), &word, 0))
+            break;
+    }
+    if (!refused)
+        frames_free_inside(core, cpu, block, offset, order);
+    cpu_end(cpu);
+    return refused ? misuse(core, pfn, order, word, refused) : PLEAT_OK;
+}
+
+int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
+{
+    struct core *core = core_of(pleat);
+    unsigned mobility = PLEAT_UNMOVABLE;
+    struct cpu *cpu = cpu_begin(core);
+    uint64_t entry = entry_of(core, pfn);
+    struct cache *cache;
+    uint32_t count;
+
+    if (unlikely(order > PLEAT_MAX_ORDER)) {
+        cpu_end(cpu);
+        return misuse(core, pfn, order, 0, "there is no such order");
+    }
+    if (unlikely(order != 0 || (entry & ENTRY_HOME_MASK) != cpu->home))
+        return free_slow(core, cpu, pfn, order);
+    if (likely(core->owner_shift)) {
+        _Atomic uint64_t *owner = entry_owner(core, entry, pfn & (block_frames(core) - 1));
+        uint64_t word = atomic_load_explicit(owner, memory_order_relaxed);
+
+        if ((word & OWNER_KIND_MASK) == STATE_MOVABLE) {
+            if (unlikely(!atomic_compare_exchange_strong_explicit(owner, &word, 0, memory_order_acq_rel,
+                                                                  memory_order_relaxed)))
+                return free_slow(core, cpu, pfn, order);
+            mobility = PLEAT_MOVABLE;
+        } else if (likely((word & OWNER_KIND_MASK & ~OWNER_RECLAIMABLE) == STATE_UNMOVABLE)) {
+            atomic_store_explicit(owner, 0, memory_order_relaxed);
+            mobility = owner_mobility(word);
+        } else {
+            return free_slow(core, cpu, pfn, order);
+        }
+    }
+    cache = &cpu->caches[mobility];
+    count = counter_get(&cache->count);
+    if (unlikely(count == CACHE_FRAMES)) {
+        cache_empty_half(core, cpu, cache);
+        count = counter_get(&cache->count);
+    }
+    cache->pfn[count] = pfn;
+    counter_set(&cache->count, count + 1);
+    cpu_end(cpu);
+    return PLEAT_OK;
+}
+
+void pleat_drain(struct pleat *pleat)
+{
+    core_drain(core_of(pleat), false);
+}
+
+uint64_t pleat_free_frames(struct pleat *pleat)
+{
+    int64_t frames = core_free_frames(core_of(pleat));
+
+    return frames > 0 ? (uint64_t)frames : 0;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What each CPU has for itself, and the protocol that keeps it honest.
+ *
+ * Each CPU has a word that guards its caches and slots: taken with one read-modify-write, released with a
+ * plain store. All use of metadata on behalf of a CPU is inside its word, so whoever takes each CPU's word in
+ * turn knows afterwards that everybody has seen what he wrote before:
+ *
+ *   - isolate: set ISOLATED in the pageblocks' words and in the directory's entry, then drain: take each
+ * word, give back what that CPU's caches and slots hold of isolated blocks. From then on a free finds the
+ *     attribute in the entry and goes straight to the bits, and nothing allocates there.
+ *   - remove a block: clear its entry in the directory, take each word once, then let the memmap go.
+ *
+ * On a shared word, allocation takes the count (refused when isolated) before it sets bits, and a free clears
+ * its bits before it returns the count. So a count never promises a bit that isn't clear, and isolated with
+ * a full count is quiet.
+ */
+#ifndef PLEAT_CORE_CPU_H
+#define PLEAT_CORE_CPU_H
+
+#include "memmap.h"
+
+void cpu_wait(struct cpu *cpu);
+
+static inline void cpu_enter(struct cpu *cpu)
+{
+    if (unlikely(atomic_exchange_explicit(&cpu->word, 1, memory_order_acquire)))
+        cpu_wait(cpu);
+}
+
+static inline void cpu_leave(struct cpu *cpu)
+{
+    atomic_store_explicit(&cpu->word, 0, memory_order_release);
+}
+
+/* Pins and enters this CPU. */
+static inline struct cpu *cpu_begin(struct core *core)
+{
+    struct cpu *cpu;
+
+    pleat_port_pin();
+    cpu = &core->cpus[pleat_port_cpu()];
+    cpu_enter(cpu);
+    return cpu;
+}
+
+static inline void cpu_end(struct cpu *cpu)
+{
+    cpu_leave(cpu);
+    pleat_port_unpin();
+}
+
+/* Only for who is inside the CPU's word: a plain read and write. */
+static inline uint32_t counter_get(const _Atomic uint32_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static inline void counter_set(_Atomic uint32_t *counter, uint32_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static inline void cpu_count_free(struct cpu *cpu, int64_t frames)
+{
+    atomic_store_explicit(&cpu->free_delta,
+                          atomic_load_explicit(&cpu->free_delta, memory_order_relaxed) + frames,
+                          memory_order_relaxed);
+}
+
+/* Gives `frames` frames of 2^0 each, whose owners' words are free and whose bits are set, back to their
+ * pageblocks. */
+void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsigned frames);
+
+/* A slot's count goes back to the pageblock. `cpu` may be NULL for a slot of no CPU; then nothing is counted.
+ */
+void slot_release(struct core *core, struct cpu *cpu, struct slot *slot);
+
+/* Allocates 2^order frames, order 0 to 8, out of a slot. Returns the PFN or PLEAT_E_NO_MEMORY. */
+int64_t slot_take(struct core *core, struct slot *slot, unsigned order);
+
+/* What an allocation asks for, decoded. */
+struct wish {
+    uint8_t node;
+    uint8_t mobility;
+    uint8_t order;
+    uint8_t zone_limit; /* no zone above it (DMA, DMA32), or PLEAT_ZONE_MOVABLE */
+    bool this_node;
+};
+
+/* The zones of one node in the order that a wish may use them; `at` begins with 0; NULL: no more. */
+struct zone *wish_zone(struct core *core, const struct wish *wish, unsigned node, unsigned *at);
+
+/* Gives 2^order frames, whose owner's word is free by now, back to their pageblocks. */
+void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block, uint64_t offset,
+                        unsigned order);
+
+/* Allocates whole pageblocks, order 9 and above; the owner's word is the caller's to write. */
+int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish);
+
+/* Finds a pageblock for a wish (order 0 to 8) and makes it the slot's; the slot is empty before.
+ * PLEAT_OK or PLEAT_E_NO_MEMORY. Inside some CPU's word. */
+int slot_fill(struct core *core, struct cpu *cpu, const struct wish *wish, struct slot *slot);
+
+/* Fills this CPU's empty cache of a mobility: PLEAT_OK, or PLEAT_E_NO_MEMORY. */
+int cache_fill(struct core *core, struct cpu *cpu, const struct wish *wish);
+/* Gives the older half of a full cache back. */
+void cache_empty_half(struct core *core, struct cpu *cpu, struct cache *cache);
+/* Allocates out of a slot, which is filled anew if need be. Order 0 to 8. */
+int64_t slot_allocate(struct core *core, struct cpu *cpu, const struct wish *wish, struct slot *slot);
+
+/* Empties all CPUs' caches and slots; with only_isolated, those of blocks with isolated pageblocks. */
+void core_drain(struct core *core, bool only_isolated);
+
+/* Takes each CPU's word once: whoever was inside before has left. */
+void core_wait_all(struct core *core);
+
+/* Frames in the allocator that nobody has. */
+int64_t core_free_frames(struct core *core);
+
+#endif
