@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory blocks under the hotplug lock: going online, going offline, listeners, zones by policy.
+ */
+#ifndef PLEAT_CORE_BLOCK_H
+#define PLEAT_CORE_BLOCK_H
+
+#include "memmap.h"
+
+/* The hotplug lock: orders everything cold. Spins; held for bounded stretches. */
+void hotplug_lock(struct core *core);
+void hotplug_unlock(struct core *core);
+
+static inline enum pleat_block_state block_state(const struct block *block)
+{
+    return (enum pleat_block_state)atomic_load_explicit(&block->state, memory_order_relaxed);
+}
+
+static inline struct zone *zone_of(struct core *core, unsigned node, unsigned kind)
+{
+    return &core->zones[node * PLEAT_ZONE_KINDS + kind];
+}
+
+/* Tells the listeners of one block. For a GOING_ event: the first refusal tells those before it CANCEL, and
+ * is returned. */
+int listeners_tell(struct core *core, enum pleat_event event, struct block *block, struct zone *zone);
+
+/* DMA, DMA32 or NORMAL by the block's address. */
+unsigned zone_by_address(const struct core *core, const struct block *block);
+
+/* The zone that the policy puts an added block into; PLEAT_ZONE_KINDS: it stays offline. */
+unsigned zone_by_policy(struct core *core, const struct block *block);
+
+/* Puts an offline block's frames into the allocator, as its range's operations say. The listeners were asked
+ * and are told. */
+void block_go_online(struct core *core, struct block *block, struct zone *zone);
+
+/* Takes an isolated block, all of whose frames are free or passed over, out of the allocator. */
+void block_go_offline(struct core *core, struct block *block);
+
+/* Sets a pageblock's word of a block that isn't in use, from its bits, and puts it into the index. Returns
+ * the count of free frames. */
+unsigned pageblock_publish(struct core *core, struct block *block, unsigned pageblock, uint32_t flags);
+
+/* Frames of one node, all zones from `first` to `last`. Under the hotplug lock. */
+uint64_t node_online_frames(struct core *core, unsigned node, unsigned first, unsigned last);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Telling what there is: zones, blocks, ranges, single frames; and the slow recount against the fast
+ * counters.
+ */
+#include "bits.h"
+#include "block.h"
+#include "cpu.h"
+#include "index.h"
+#include "look.h"
+#include "text.h"
+
+/* Under the hotplug lock. */
+static void block_info(struct core *core, struct block *block, struct pleat_block_info *info)
+{
+    struct pleat_look look = {0};
+
+    *info = (struct pleat_block_info){.start_pfn = block_start(core, block),
+                                      .frames = block_frames(core),
+                                      .state = block_state(block),
+                                      .node = block->range.node,
+                                      .removable = block->range.removable};
+    if (info->state == PLEAT_BLOCK_OFFLINE) {
+        info->memmap_frames = block->prefix_frames;
+        return;
+    }
+    info->zone = (enum pleat_zone_kind)block->zone->kind;
+    look_block(core, block, 0, block_frames(core), &look);
+    info->free_frames = look.free;
+    info->fake_offline_frames = look.fake_offline;
+    info->absent_frames = look.absent;
+    info->memmap_frames = look.memmap;
+    info->unmovable_pageblocks = (unsigned)__builtin_popcountll(atomic_load(&block->unmovable));
+    for (unsigned i = 0; i < core->block_pageblocks; i++) {
+        uint32_t word = pageblock_word(block, i);
+
+        if (WORD_FREE_COUNT(word) == FRAMES)
+            info->free_pageblocks++;
+    }
+}
+
+int pleat_block_info(struct pleat *pleat, uint64_t pfn, struct pleat_block_info *info)
+{
+    struct core *core = core_of(pleat);
+    struct block *block;
+
+    hotplug_lock(core);
+    block = block_of(core, pfn);
+    if (block)
+        block_info(core, block, info);
+    hotplug_unlock(core);
+    return block ? PLEAT_OK : PLEAT_E_NOT_FOUND;
+}
+
+int pleat_zone_info(struct pleat *pleat, unsigned node, enum pleat_zone_kind kind,
+                    struct pleat_zone_info *info)
+{
+    struct core *core = core_of(pleat);
+
+    if (node >= core->node_count || (unsigned)kind >= PLEAT_ZONE_KINDS)
+        return PLEAT_E_NOT_FOUND;
+    *info = (struct pleat_zone_info){.node = node, .kind = kind};
+    hotplug_lock(core);
+    info->blocks = atomic_load(&zone_of(core, node, kind)->blocks);
+    for (uint64_t i = 0, seen = 0; i < core->block_count && seen < info->blocks; i++) {
+        struct block *block = block_of(core, i << core->block_order);
+        struct pleat_block_info one;
+
+        if (!block || block->zone != zone_of(core, node, kind))
+            continue;
+        seen++;
+        block_info(core, block, &one);
+        info->online_frames += one.frames - one.memmap_frames - one.absent_frames - one.fake_offline_frames;
+        info->free_frames += one.free_frames;
+        info->free_pageblocks += one.free_pageblocks;
+        info->fake_offline_frames += one.fake_offline_frames;
+        info->memmap_frames += one.memmap_frames;
+        info->absent_frames += one.absent_frames;
+    }
+    hotplug_unlock(core);
+    return PLEAT_OK;
+}
+
+static bool same_range(const struct range *a, const struct range *b)
+{
+    return a->owner == b->owner && a->name == b->name && a->removable == b->removable && a->node == b->node &&
+           a->memmap_mode == b->memmap_mode && (!a->removable || a->start_pfn == b->start_pfn);
+}
+
+int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info *info)
+{
+    struct core *core = core_of(pleat);
+    const struct range *range = NULL;
+    uint64_t number;
+
+    hotplug_lock(core);
+    for (number = pfn >> core->block_order; number < core->block_count; number++) {
+        struct block *block = block_of(core, number << core->block_order);
+        struct pleat_block_info one;
+
+        if (!block && !range)
+            continue;
+        if (!block || (range && !same_range(range, &block->range)))
+            break;
+        if (!range) {
+            range = &block->range;
+            *info = (struct pleat_range_info){.name = range->name,
+                                              .owner = range->owner,
+                                              .start_pfn = number << core->block_order,
+                                              .node = range->node,
+                                              .memmap_mode = (enum pleat_memmap_mode)range->memmap_mode,
+                                              .flags = range->flags,
+                                              .removable = range->removable,
+                                              .own_online_ops = range->ops && range->ops->online_frames};
+        }
+        info->frames += block_frames(core);
+        if (block_state(block) == PLEAT_BLOCK_OFFLINE)
+            continue;
+        block_info(core, block, &one);
+        info->online_frames += one.frames;
+        info->fake_offline_frames += one.fake_offline_frames;
+    }
+    hotplug_unlock(core);
+    return range ? PLEAT_OK : PLEAT_E_NOT_FOUND;
+}
+
+int pleat_frame_tag(struct pleat *pleat, uint64_t pfn, pleat_tag *tag, unsigned *order)
+{
+    struct core *core = core_of(pleat);
+    uint64_t offset = pfn & (block_frames(core) - 1);
+    struct block *block;
+    struct piece piece;
+    struct cpu *cpu;
+    int error = PLEAT_E_NOT_FOUND;
+
+    if (!core->owner_shift)
+        return PLEAT_E_UNSUPPORTED;
+    cpu = cpu_begin(core);
+    block = block_of(core, pfn);
+    if (block && !(pageblock_word(block, (unsigned)(offset / FRAMES)) & WORD_OFFLINE)) {
+        piece = piece_at(core, block, offset);
+        if (piece.head == offset && OWNER_STATE(piece.word) != STATE_FREE && piece.word != OWNER_FREED) {
+            *tag = piece.word & TAG_MASK;
+            *order = OWNER_ORDER(piece.word);
+            error = PLEAT_OK;
+        }
+    }
+    cpu_end(cpu);
+    return error;
+}
+
+uint64_t *pleat_frame_data(struct pleat *pleat, uint64_t pfn)
+{
+    struct core *core = core_of(pleat);
+    uint64_t entry = entry_of(core, pfn);
+
+    if (core->owner_shift != 4 || !entry_memmap(entry))
+        return NULL;
+    return (uint64_t *)(void *)(entry_owner(core, entry, pfn & (block_frames(core) - 1)) + 1);
+}
+
+const char *pleat_owner_name(struct pleat *pleat, unsigned owner)
+{
+    return core_owner_name(core_of(pleat), owner);
+}
+
+uint64_t pleat_online_frames(struct pleat *pleat)
+{
+    return core_of(pleat)->online_frames;
+}
+
+unsigned pleat_frame_shift(const struct pleat *pleat)
+{
+    return ((const struct core *)(const void *)pleat)->frame_shift;
+}
+
+uint64_t pleat_block_frames(const struct pleat *pleat)
+{
+    return block_frames((const struct core *)(const void *)pleat);
+}
+
+uint64_t pleat_memmap_bytes(struct pleat *pleat)
+{
+    return core_of(pleat)->memmap_bytes;
+}
+
+uint64_t pleat_memmap_frames(struct pleat *pleat)
+{
+    return core_of(pleat)->memmap_frames;
+}
+
+uint64_t pleat_table_bytes(struct pleat *pleat)
+{
+    return core_of(pleat)->table_bytes;
+}
+
+/* --- recount
+ * -------------------------------------------------------------------------------------------------------- */
+
+static bool wrong(struct core *core, const char *what, uint64_t pfn, uint64_t found, uint64_t expected)
+{
+    struct text text;
+
+    text_begin(&text);
+    text_add(&text, "recount: ");
+    text_add(&text, what);
+    text_add(&text, " at PFN 0x");
+    text_hex(&text, pfn);
+    text_add(&text, " is ");
+    text_number(&text, found);
+    text_add(&text, ", counted ");
+    text_number(&text, expected);
+    core_log(core, PLEAT_LOG_ERROR, text.line);
+    return false;
+}
+
+/* The count that a CPU's slot holds of a pageblock. */
+static uint32_t slot_count(struct core *core, const struct block *block, unsigned pageblock)
+{
+    for (unsigned i = 0; i < core->cpu_count; i++) {
+        for (unsigned kind = 0; kind < SLOT_KINDS; kind++) {
+            for (unsigned mobility = 0; mobility < MOBILITIES; mobility++) {
+                struct slot *slot = &core->cpus[i].slots[kind][mobility];
+
+                if (slot->block == block && slot->pageblock == pageblock)
+                    return counter_get(&slot->count);
+            }
+        }
+    }
+    return 0;
+}
+
+static bool pageblock_is_valid(struct core *core, struct block *block, unsigned pageblock, uint64_t *free)
+{
+    uint64_t pfn = block_start(core, block) + (uint64_t)pageblock * FRAMES;
+    uint32_t word = pageblock_word(block, pageblock);
+    unsigned clear = bits_count_clear(block_bits(block, pageblock));
+    unsigned mask = mask_of_word(word);
+    uint32_t slot = slot_count(core, block, pageblock);
+
+    if (!word_is_valid(word))
+        return wrong(core, "a pageblock's word", pfn, word, word_classified(word));
+    if (slot && !(word & WORD_OWNED))
+        return wrong(core, "a slot's count of a pageblock that isn't owned", pfn, slot, 0);
+    *free += WORD_FREE_COUNT(word);
+    if (word & WORD_HUGE)
+        return clear == 0 || clear == FRAMES ? true : wrong(core, "a huge frame's clear bits", pfn, clear, 0);
+    if (clear != WORD_FREE_COUNT(word) + slot)
+        return wrong(core, "a pageblock's count", pfn, WORD_FREE_COUNT(word) + slot, clear);
+    if (mask < MASKS && !(atomic_load(&block->masks[mask]) >> pageblock & 1))
+        return wrong(core, "a pageblock's place in its block's mask", pfn, 0, 1);
+    if (clear && WORD_HINT(word) < bits_largest_run(block_bits(block, pageblock)) && !(word & WORD_OWNED) &&
+        WORD_HINT(word) == 0)
+        return wrong(core, "a pageblock's longest run", pfn, WORD_HINT(word),
+                     bits_largest_run(block_bits(block, pageblock)));
+    return true;
+}
+
+static bool block_is_valid(struct core *core, struct block *block, uint64_t *free)
+{
+    uint64_t pfn = block_start(core, block);
+    unsigned isolated = 0;
+
+    if (block_state(block) == PLEAT_BLOCK_OFFLINE)
+        return block->zone ? wrong(core, "the zone of an offline block", pfn, 1, 0) : true;
+    for (unsigned i = 0; i < core->block_pageblocks; i++) {
+        if (!pageblock_is_valid(core, block, i, free))
+            return false;
+        isolated += (pageblock_word(block, i) & WORD_ISOLATED) != 0;
+    }
+    if (isolated != block->isolated_count)
+        return wrong(core, "a block's isolated pageblocks", pfn, block->isolated_count, isolated);
+    if ((isolated != 0) != ((block_entry(core, block) & ENTRY_ISOLATED) != 0))
+        return wrong(core, "the isolated attribute of a block", pfn, !isolated, isolated != 0);
+    for (unsigned mask = 1; mask < MASKS; mask++) {
+        if (atomic_load(&block->masks[mask]) &&
+            block_set_next(&block->zone->sets[SET_OF_MASK(mask)], block->number, block->number + 1) !=
+                block->number)
+            return wrong(core, "a block's place in its zone's set", pfn, 0, mask);
+    }
+    if (atomic_load(&block->masks[MASK_FREE]) &&
+        block_set_next(&block->zone->sets[SET_FREE_CLEAN], block->number, block->number + 1) !=
+            block->number &&
+        block_set_next(&block->zone->sets[SET_FREE_HOME], block->number, block->number + 1) != block->number)
+        return wrong(core, "a block's place in its zone's free sets", pfn, 0, 1);
+    return true;
+}
+
+bool pleat_is_valid(struct pleat *pleat)
+{
+    struct core *core = core_of(pleat);
+    uint64_t in_words = 0;
+    int64_t counted = 0;
+    bool valid = true;
+
+    hotplug_lock(core);
+    for (uint64_t i = 0; valid && i < core->block_count; i++) {
+        struct block *block = block_of(core, i << core->block_order);
+
+        if (block)
+            valid = block_is_valid(core, block, &in_words);
+    }
+    counted = (int64_t)in_words;
+    for (unsigned i = 0; i < core->cpu_count; i++) {
+        for (unsigned mobility = 0; mobility < MOBILITIES; mobility++) {
+            counted += counter_get(&core->cpus[i].caches[mobility].count);
+            for (unsigned kind = 0; kind < SLOT_KINDS; kind++)
+                counted += counter_get(&core->cpus[i].slots[kind][mobility].count);
+        }
+    }
+    if (valid && counted != core_free_frames(core))
+        valid = wrong(core, "the sum of free frames", 0, (uint64_t)core_free_frames(core), (uint64_t)counted);
+    hotplug_unlock(core);
+    return valid;
+}

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What each frame of an online block is. See look.h.
+ */
+#include "look.h"
+
+#include "cpu.h"
+
+/* The first pageblock of an allocation larger than one. */
+static unsigned huge_head(struct block *block, unsigned pageblock)
+{
+    while (pageblock && pageblock_word(block, pageblock) & WORD_TAIL)
+        pageblock--;
+    return pageblock;
+}
+
+static enum frame_kind kind_of_owner(const struct core *core, uint64_t word)
+{
+    switch (OWNER_STATE(word)) {
+    case STATE_MOVABLE:
+        /* One whose owner can't move it counts as what it is. */
+        return core->owners[OWNER_INDEX(word)].ops ? FRAME_MOVABLE : FRAME_UNMOVABLE;
+    case STATE_ISOLATING:
+        return FRAME_ISOLATING;
+    case STATE_UNMOVABLE:
+        return FRAME_UNMOVABLE;
+    default:
+        break;
+    }
+    switch (OWNER_INDEX(word)) {
+    case OWNER_ANONYMOUS:
+        return FRAME_FREE; /* in a CPU's cache, or on its way back to the bits */
+    case OWNER_MEMMAP:
+        return FRAME_MEMMAP;
+    case OWNER_ABSENT:
+        return FRAME_ABSENT;
+    case OWNER_WITHHELD:
+        return FRAME_FAKE_OFFLINE;
+    default:
+        return FRAME_UNMOVABLE;
+    }
+}
+
+static struct piece huge_piece(struct core *core, struct block *block, unsigned pageblock, uint64_t offset)
+{
+    unsigned head = huge_head(block, pageblock);
+    struct piece piece = {
+        .kind = FRAME_UNMOVABLE, .order = PLEAT_PAGEBLOCK_ORDER, .head = (uint64_t)head * FRAMES};
+    uint64_t size;
+
+    if (core->owner_shift) {
+        piece.word = owner_get(core, block, piece.head);
+        if (OWNER_STATE(piece.word) != STATE_FREE) {
+            piece.kind = kind_of_owner(core, piece.word);
+            if (piece.word != OWNER_FREED)
+                piece.order = OWNER_ORDER(piece.word);
+        }
+    }
+    size = (uint64_t)1 << piece.order;
+    /* The word and the owner's word aren't read in one: while either changes, stay inside the pageblock. */
+    piece.frames = offset < piece.head + size ? piece.head + size - offset : FRAMES - offset % FRAMES;
+    return piece;
+}
+
+struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
+{
+    unsigned pageblock = (unsigned)(offset / FRAMES);
+    uint64_t place = offset % FRAMES;
+    unsigned prefix = pageblock_prefix(block, pageblock);
+    uint32_t word = pageblock_word(block, pageblock);
+    struct piece piece = {.kind = FRAME_FREE, .frames = FRAMES - place, .head = offset};
+    uint64_t bits;
+
+    if (word & WORD_ABSENT) {
+        piece.kind = FRAME_ABSENT;
+        return piece;
+    }
+    if (place < prefix) {
+        piece.kind = FRAME_MEMMAP;
+        piece.frames = prefix - place;
+        return piece;
+    }
+    if (word & WORD_WITHHELD) {
+        piece.kind = FRAME_FAKE_OFFLINE;
+        return piece;
+    }
+    if (word & WORD_HUGE)
+        return huge_piece(core, block, pageblock, offset);
+    if (WORD_FREE_COUNT(word) == FRAMES)
+        return piece;
+    bits = atomic_load_explicit(&block->bits[offset / 64], memory_order_acquire) >> (offset % 64);
+    if (!(bits & 1)) {
+        piece.frames = bits ? (unsigned)__builtin_ctzll(bits) : 64 - offset % 64;
+        return piece;
+    }
+    piece.frames = 1;
+    piece.kind = FRAME_UNMOVABLE;
+    if (!core->owner_shift)
+        return piece;
+    if (!(word & WORD_INITIALISED)) {
+        piece.kind = FRAME_FREE; /* a CPU has just taken the pageblock */
+        return piece;
+    }
+    piece.word = owner_get(core, block, offset);
+    piece.kind = kind_of_owner(core, piece.word);
+    if (OWNER_STATE(piece.word) != STATE_FREE && piece.word != OWNER_FREED) {
+        piece.order = OWNER_ORDER(piece.word);
+        if (piece.order < PLEAT_PAGEBLOCK_ORDER)
+            piece.frames = (uint64_t)1 << piece.order;
+    }
+    return piece;
+}
+
+void look_add(struct core *core, struct block *block, struct pleat_look *look, const struct piece *piece,
+              uint64_t offset, uint64_t frames)
+{
+    switch (piece->kind) {
+    case FRAME_FREE:
+        look->free += frames;
+        break;
+    case FRAME_MOVABLE:
+    case FRAME_ISOLATING:
+        look->movable += frames;
+        break;
+    case FRAME_UNMOVABLE:
+        if (!look->unmovable && !look->pinned) {
+            look->first_obstacle_pfn = block_start(core, block) + offset;
+            look->first_obstacle_owner = OWNER_INDEX(piece->word);
+        }
+        look->unmovable += frames;
+        break;
+    case FRAME_MEMMAP:
+        look->memmap += frames;
+        break;
+    case FRAME_FAKE_OFFLINE:
+        look->fake_offline += frames;
+        break;
+    case FRAME_ABSENT:
+        look->absent += frames;
+        break;
+    }
+}
+
+void look_block(struct core *core, struct block *block, uint64_t offset, uint64_t frames,
+                struct pleat_look *look)
+{
+    uint64_t end = offset + frames;
+
+    while (offset < end) {
+        struct piece piece = piece_at(core, block, offset);
+        uint64_t take = piece.frames < end - offset ? piece.frames : end - offset;
+
+        look_add(core, block, look, &piece, offset, take);
+        offset += take;
+    }
+}
+
+/* Calls `each` for the pieces of an online range, a pageblock at a time inside this CPU's word. */
+static int walk(struct core *core, uint64_t start_pfn, uint64_t frames,
+                int (*each)(struct core *core, struct block *block, const struct piece *piece,
+                            uint64_t offset, uint64_t frames, void *context),
+                void *context)
+{
+    uint64_t pfn = start_pfn, end = start_pfn + frames;
+
+    if (!frames || end < start_pfn)
+        return PLEAT_E_INVALID;
+    while (pfn < end) {
+        struct cpu *cpu = cpu_begin(core);
+        struct block *block = block_of(core, pfn);
+        uint64_t stop = (pfn / FRAMES + 1) * FRAMES;
+        int result = PLEAT_OK;
+
+        stop = stop < end ? stop : end;
+        if (!block || block_entry(core, block) == ENTRY_EMPTY ||
+            pageblock_word(block, (unsigned)((pfn & (block_frames(core) - 1)) / FRAMES)) & WORD_OFFLINE)
+            result = PLEAT_E_NOT_FOUND;
+        while (!result && pfn < stop) {
+            uint64_t offset = pfn & (block_frames(core) - 1);
+            struct piece piece = piece_at(core, block, offset);
+            uint64_t take = piece.frames < stop - pfn ? piece.frames : stop - pfn;
+
+            result = each(core, block, &piece, offset, take, context);
+            pfn += take;
+        }
+        cpu_end(cpu);
+        if (result)
+            return result;
+    }
+    return PLEAT_OK;
+}
+
+static int look_each(struct core *core, struct block *block, const struct piece *piece, uint64_t offset,
+                     uint64_t frames, void *context)
+{
+    look_add(core, block, context, piece, offset, frames);
+    return PLEAT_OK;
+}
+
+int pleat_look(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, struct pleat_look *look)
+{
+    *look = (struct pleat_look){0};
+    return walk(core_of(pleat), start_pfn, frames, look_each, look);
+}
+
+/* Obstacles are collected inside the CPU's word and told outside of it, so that the caller may do what it
+ * likes. */
+struct obstacles {
+    unsigned count;
+    uint64_t next_pfn;
+    struct {
+        uint64_t pfn;
+        unsigned order, owner;
+    } found[32];
+};
+
+static int obstacle_each(struct core *core, struct block *block, const struct piece *piece, uint64_t offset,
+                         uint64_t frames, void *context)
+{
+    struct obstacles *obstacles = context;
+    unsigned at = obstacles->count;
+
+    if (piece->kind == FRAME_UNMOVABLE) {
+        if (at == sizeof(obstacles->found) / sizeof(obstacles->found[0]))
+            return PLEAT_MORE;
+        obstacles->found[at].pfn = block_start(core, block) + offset;
+        obstacles->found[at].order = piece->order;
+        obstacles->found[at].owner = OWNER_INDEX(piece->word);
+        obstacles->count++;
+    }
+    obstacles->next_pfn = block_start(core, block) + offset + frames;
+    return PLEAT_OK;
+}
+
+int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
+                    int (*each)(void *context, uint64_t pfn, unsigned order, unsigned owner), void *context)
+{
+    struct core *core = core_of(pleat);
+    uint64_t end = start_pfn + frames;
+    struct obstacles obstacles = {.next_pfn = start_pfn};
+    int result = PLEAT_MORE;
+
+    if (!frames || end < start_pfn)
+        return PLEAT_E_INVALID;
+    while (result == PLEAT_MORE && obstacles.next_pfn < end) {
+        obstacles.count = 0;
+        result = walk(core, obstacles.next_pfn, end - obstacles.next_pfn, obstacle_each, &obstacles);
+        if (result < 0)
+            return result;
+        for (unsigned i = 0; i < obstacles.count; i++) {
+            if (each(context, obstacles.found[i].pfn, obstacles.found[i].order, obstacles.found[i].owner))
+                return PLEAT_OK;
+        }
+    }
+    return PLEAT_OK;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ranges: adding memory blocks with their metadata, and removing them.
+ *
+ * A range's description stands in the head of each of its blocks, so that a range needs no storage outside of
+ * what it brought, and blocks can be removed one by one.
+ */
+#include "bits.h"
+#include "block.h"
+#include "check.h"
+#include "cpu.h"
+#include "index.h"
+#include "text.h"
+
+/* --- memmaps in online memory (PLEAT_MEMMAP_NORMAL)
+ * ------------------------------------------------------------- */
+
+/* A slot on some pageblock of a block that is never removed, with a free run of an order. */
+static bool fixed_slot(struct core *core, unsigned node, bool any_node, unsigned order, struct slot *slot)
+{
+    for (uint64_t number = 0; number < core->block_count; number++) {
+        struct block *block = block_of(core, number << core->block_order);
+
+        if (!block || block->range.removable || (block->range.node != node && !any_node) ||
+            block_state(block) != PLEAT_BLOCK_ONLINE)
+            continue;
+        for (unsigned i = 0; i < core->block_pageblocks; i++) {
+            uint32_t word = pageblock_word(block, i);
+
+            if (WORD_CLASS(word) == CLASS_NONE || WORD_HINT(word) < order ||
+                WORD_FREE_COUNT(word) < 1u << order)
+                continue;
+            if (index_take_this(block, i, PLEAT_UNMOVABLE, slot))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void metadata_free(struct core *core, struct cpu *cpu, uint64_t pfn, uint64_t frames)
+{
+    struct block *block = block_of(core, pfn);
+
+    for (uint64_t i = 0; i < frames; i++) {
+        uint64_t offset = (pfn + i) & (block_frames(core) - 1);
+
+        if (core->owner_shift)
+            owner_set(core, block, offset, 0);
+        frames_free_inside(core, cpu, block, offset, 0);
+    }
+}
+
+/* Frames for one memmap; PLEAT_E_NO_MEMORY if there are none in memory that stays. */
+static int64_t metadata_allocate(struct core *core, unsigned node, bool any_node)
+{
+    unsigned order = 0;
+    struct slot slot = {0};
+    struct cpu *cpu;
+    int64_t pfn = PLEAT_E_NO_MEMORY;
+
+    while ((uint64_t)1 << order < core->memmap_frames)
+        order++;
+    if (order >= PLEAT_PAGEBLOCK_ORDER)
+        return PLEAT_E_UNSUPPORTED;
+    cpu = cpu_begin(core);
+    if (fixed_slot(core, node, false, order, &slot) ||
+        (any_node && fixed_slot(core, node, true, order, &slot))) {
+        cpu_count_free(cpu, -(int64_t)counter_get(&slot.count));
+        if (!(pageblock_word(slot.block, slot.pageblock) & WORD_INITIALISED))
+            pageblock_initialise(core, slot.block, slot.pageblock);
+        pfn = slot_take(core, &slot, order);
+        slot_release(core, cpu, &slot);
+    }
+    if (pfn >= 0) {
+        struct block *block = block_of(core, (uint64_t)pfn);
+        uint64_t offset = (uint64_t)pfn & (block_frames(core) - 1);
+
+        for (uint64_t i = 0; core->owner_shift && i < core->memmap_frames; i++)
+            owner_set(core, block, offset + i, owner_word_special(OWNER_MEMMAP));
+        metadata_free(core, cpu, (uint64_t)pfn + core->memmap_frames,
+                      ((uint64_t)1 << order) - core->memmap_frames);
+    }
+    cpu_end(cpu);
+    return pfn;
+}
+
+static void metadata_release(struct core *core, uint64_t pfn)
+{
+    struct cpu *cpu = cpu_begin(core);
+
+    metadata_free(core, cpu, pfn, core->memmap_frames);
+    cpu_end(cpu);
+}
+
+/* --- adding
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static int range_check(const struct core *core, const struct pleat_range_config *config)
+{
+    uint64_t mask = block_frames(core) - 1;
+
+    if (!config->name || !config->owner || !config->frames || config->start_pfn & mask ||
+        config->frames & mask || config->node >= core->node_count ||
+        (unsigned)config->memmap_mode > PLEAT_MEMMAP_NORMAL ||
+        config->flags & ~(unsigned)(PLEAT_ADD_FORCE_ONLINE | PLEAT_MEMMAP_HINT) ||
+        (config->flags & PLEAT_ADD_FORCE_ONLINE && (unsigned)config->force_zone >= PLEAT_ZONE_KINDS))
+        return PLEAT_E_INVALID;
+    if (config->start_pfn >= core->highest_pfn || config->frames > core->highest_pfn - config->start_pfn)
+        return PLEAT_E_INVALID;
+    for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
+         pfn += block_frames(core)) {
+        if (block_of(core, pfn))
+            return PLEAT_E_EXISTS;
+    }
+    if (config->memmap_mode == PLEAT_MEMMAP_RANGE &&
+        config->frames >> core->block_order >= config->frames / core->memmap_frames)
+        return PLEAT_E_UNSUPPORTED;
+    return PLEAT_OK;
+}
+
+/* Where the memmap of the range's block `i` lies. */
+static int64_t memmap_place(struct core *core, const struct range *range, uint64_t i)
+{
+    switch (range->memmap_mode) {
+    case PLEAT_MEMMAP_BLOCK:
+        return (int64_t)(range->start_pfn + (i << core->block_order));
+    case PLEAT_MEMMAP_RANGE:
+        return (int64_t)(range->start_pfn + i * core->memmap_frames);
+    default:
+        return metadata_allocate(core, range->node, (range->flags & PLEAT_MEMMAP_HINT) != 0);
+    }
+}
+
+/* Frames at the start of the range's block `i` that hold memmaps. */
+static uint32_t memmap_prefix(const struct core *core, const struct range *range, uint64_t i)
+{
+    uint64_t total = (range->frames >> core->block_order) * core->memmap_frames;
+    uint64_t before = i << core->block_order;
+
+    switch (range->memmap_mode) {
+    case PLEAT_MEMMAP_BLOCK:
+        return (uint32_t)core->memmap_frames;
+    case PLEAT_MEMMAP_RANGE:
+        if (total <= before)
+            return 0;
+        return (uint32_t)(total - before < block_frames(core) ? total - before : block_frames(core));
+    default:
+        return 0;
+    }
+}
+
+static void unlink_blocks(struct core *core, uint64_t start_pfn, uint64_t blocks)
+{
+    uint64_t first = start_pfn >> core->block_order;
+
+    for (uint64_t i = 0; i < blocks; i++) {
+        struct block *block = block_of(core, (first + i) << core->block_order);
+        bool normal = block->range.memmap_mode == PLEAT_MEMMAP_NORMAL;
+        uint64_t memmap_pfn = block->memmap_pfn;
+
+        atomic_store_explicit(&core->directory[first + i], ENTRY_EMPTY, memory_order_release);
+        if (normal) {
+            core_wait_all(core);
+            metadata_release(core, memmap_pfn);
+        }
+    }
+    /* From here on nobody is inside the memmaps; those in the blocks themselves may go. */
+    core_wait_all(core);
+}
+
+static int add_blocks(struct core *core, const struct range *range)
+{
+    uint64_t blocks = range->frames >> core->block_order;
+
+    for (uint64_t i = 0; i < blocks; i++) {
+        int64_t place = memmap_place(core, range, i);
+        unsigned char *memmap = NULL;
+        uint64_t entry, number = (range->start_pfn >> core->block_order) + i;
+
+        if (place >= 0)
+            memmap = core->port.frame_pointer(core->port.context, (uint64_t)place);
+        if (place < 0 || (uintptr_t)memmap & ENTRY_ATTRIBUTES) {
+            if (place >= 0 && range->memmap_mode == PLEAT_MEMMAP_NORMAL)
+                metadata_release(core, (uint64_t)place);
+            unlink_blocks(core, range->start_pfn, i);
+            return place < 0 ? (int)place : PLEAT_E_INVALID;
+        }
+        memmap_create(core, memmap, (uint64_t)place, number, range, memmap_prefix(core, range, i), &entry);
+        atomic_store_explicit(&core->directory[number], entry, memory_order_release);
+    }
+    return PLEAT_OK;
+}
+
+static void online_added(struct core *core, const struct pleat_range_config *config)
+{
+    for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
+         pfn += block_frames(core)) {
+        struct block *block = block_of(core, pfn);
+        unsigned kind = zone_by_policy(core, block);
+        struct zone *zone;
+
+        if (config->flags & PLEAT_ADD_FORCE_ONLINE)
+            kind = config->force_zone;
+        if (kind == PLEAT_ZONE_KINDS)
+            continue;
+        zone = zone_of(core, block->range.node, kind);
+        if (!listeners_tell(core, PLEAT_GOING_ONLINE, block, zone))
+            block_go_online(core, block, zone);
+    }
+}
+
+int pleat_add(struct pleat *pleat, const struct pleat_range_config *config)
+{
+    struct core *core = core_of(pleat);
+    struct range range = {.name = config->name,
+                          .owner = config->owner,
+                          .ops = config->ops,
+                          .context = config->context,
+                          .start_pfn = config->start_pfn,
+                          .frames = config->frames,
+                          .node = (uint8_t)config->node,
+                          .memmap_mode = (uint8_t)config->memmap_mode,
+                          .flags = (uint8_t)config->flags,
+                          .removable = true};
+    int error;
+
+    hotplug_lock(core);
+    error = range_check(core, config);
+    if (!error)
+        error = add_blocks(core, &range);
+    else if (error == PLEAT_E_UNSUPPORTED && config->flags & PLEAT_MEMMAP_HINT) {
+        range.memmap_mode = PLEAT_MEMMAP_BLOCK;
+        error = add_blocks(core, &range);
+    }
+    if (error == PLEAT_E_NO_MEMORY && config->flags & PLEAT_MEMMAP_HINT) {
+        range.memmap_mode = PLEAT_MEMMAP_BLOCK;
+        error = add_blocks(core, &range);
+    }
+    if (!error)
+        online_added(core, config);
+    hotplug_unlock(core);
+    return error;
+}
+
+/* --- removing
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static int remove_check(struct core *core, const void *owner, uint64_t start_pfn, uint64_t frames)
+{
+    for (uint64_t pfn = start_pfn; pfn < start_pfn + frames; pfn += block_frames(core)) {
+        struct block *block = block_of(core, pfn);
+
+        if (!block)
+            return PLEAT_E_NOT_FOUND;
+        if (!block->range.removable || block->range.owner != owner)
+            return PLEAT_E_NOT_OWNER;
+        if (block->range.memmap_mode == PLEAT_MEMMAP_RANGE &&
+            (block->range.start_pfn < start_pfn ||
+             block->range.start_pfn + block->range.frames > start_pfn + frames))
+            return PLEAT_E_NOT_OWNER;
+        if (block_state(block) != PLEAT_BLOCK_OFFLINE)
+            return PLEAT_E_STATE;
+    }
+    return PLEAT_OK;
+}
+
+int pleat_remove(struct pleat *pleat, const void *owner, uint64_t start_pfn, uint64_t frames)
+{
+    struct core *core = core_of(pleat);
+    uint64_t mask = block_frames(core) - 1;
+    int error;
+
+    if (!frames || start_pfn & mask || frames & mask)
+        return PLEAT_E_INVALID;
+    if (start_pfn >= core->highest_pfn || frames > core->highest_pfn - start_pfn)
+        return PLEAT_E_NOT_FOUND;
+    hotplug_lock(core);
+    error = remove_check(core, owner, start_pfn, frames);
+    if (!error)
+        unlink_blocks(core, start_pfn, frames >> core->block_order);
+    hotplug_unlock(core);
+    return error;
+}

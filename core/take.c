@@ -1,0 +1,636 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Taking a range back: look -> isolate -> drain -> evacuate -> check -> take.
+ *
+ * The look comes first and fails at once when something unmovable is in the way. Isolation keeps new
+ * allocations out: from the drain on, frames in the range can only become free. Evacuation moves what is
+ * movable, a budget at a time; between two steps the hotplug lock is free and the range stays isolated. When
+ * everything is free (or passed over) the range becomes what its goal says. If that can't be reached, the
+ * isolation is lifted and all is as before, less what has moved.
+ */
+#include "bits.h"
+#include "block.h"
+#include "check.h"
+#include "cpu.h"
+#include "index.h"
+#include "look.h"
+
+#define PIN_TRIES 3u
+
+enum take_state {
+    TAKE_ENDED = 0,  /* nothing is isolated */
+    TAKE_RUNNING = 1 /* isolated; a step goes on at next_pfn */
+};
+
+struct take {
+    struct core *core;
+    struct pleat_take_config config;
+    enum take_state state;
+    unsigned passes;     /* over the range, that ended with pinned frames */
+    uint64_t next_pfn;   /* everything before it was free when it was passed */
+    uint64_t moved;      /* frames */
+    uint64_t in_the_way; /* of this pass: pinned, or being freed */
+    struct pleat_look look;
+    struct slot slot; /* where evacuated frames go, during a step */
+};
+_Static_assert(sizeof(struct take) <= sizeof(struct pleat_take), "struct pleat_take is too small");
+
+static struct take *take_of(struct pleat_take *take)
+{
+    return (struct take *)(void *)take;
+}
+
+static uint64_t end_of(const struct take *take)
+{
+    return take->config.start_pfn + take->config.frames;
+}
+
+/* --- begin
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Calls for each block of the range with the part of it that is inside; stops at an error. */
+static int each_block(struct take *take,
+                      int (*each)(struct take *take, struct block *block, uint64_t offset, uint64_t frames))
+{
+    struct core *core = take->core;
+    uint64_t pfn = take->config.start_pfn;
+
+    while (pfn < end_of(take)) {
+        uint64_t offset = pfn & (block_frames(core) - 1);
+        uint64_t frames = block_frames(core) - offset;
+        struct block *block = block_of(core, pfn);
+        int error;
+
+        if (frames > end_of(take) - pfn)
+            frames = end_of(take) - pfn;
+        if (!block)
+            return PLEAT_E_NOT_FOUND;
+        error = each(take, block, offset, frames);
+        if (error)
+            return error;
+        pfn += frames;
+    }
+    return PLEAT_OK;
+}
+
+static int check_block(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    const void *owner = take->config.owner;
+
+    if (owner && block->range.owner != owner)
+        return PLEAT_E_NOT_OWNER;
+    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE && !block->range.removable)
+        return PLEAT_E_NOT_OWNER;
+    if (block_state(block) == PLEAT_BLOCK_GOING_OFFLINE)
+        return PLEAT_E_BUSY;
+    if (block_state(block) != PLEAT_BLOCK_ONLINE)
+        return PLEAT_E_STATE;
+    for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
+        if (pageblock_word(block, (unsigned)i) & WORD_ISOLATED)
+            return PLEAT_E_BUSY;
+    }
+    return PLEAT_OK;
+}
+
+static int check_config(struct core *core, const struct pleat_take_config *config)
+{
+    uint64_t unit = config->goal == PLEAT_TAKE_TO_OFFLINE        ? block_frames(core)
+                    : config->goal == PLEAT_TAKE_TO_FAKE_OFFLINE ? FRAMES
+                                                                 : 1;
+
+    if ((unsigned)config->goal > PLEAT_TAKE_TO_OFFLINE || !config->frames || config->start_pfn % unit ||
+        config->frames % unit)
+        return PLEAT_E_INVALID;
+    if (config->start_pfn >= core->highest_pfn || config->frames > core->highest_pfn - config->start_pfn)
+        return PLEAT_E_NOT_FOUND;
+    if (config->goal != PLEAT_TAKE_TO_OFFLINE &&
+        config->start_pfn >> core->block_order !=
+            (config->start_pfn + config->frames - 1) >> core->block_order)
+        return PLEAT_E_INVALID;
+    if (config->deadline_ns && !core->port.clock_ns)
+        return PLEAT_E_UNSUPPORTED;
+    return PLEAT_OK;
+}
+
+static int look_each_block(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    look_block(take->core, block, offset, frames, &take->look);
+    return PLEAT_OK;
+}
+
+/* Frames that can't become anything else: unmovable ones, and for a caller who wants frames, what isn't any.
+ */
+static int look_range(struct take *take)
+{
+    int error;
+
+    take->look = (struct pleat_look){0};
+    error = each_block(take, look_each_block);
+    if (error)
+        return error;
+    if (take->config.goal == PLEAT_TAKE_TO_ALLOCATED &&
+        (take->look.memmap || take->look.fake_offline || take->look.absent))
+        return PLEAT_E_STATE;
+    return take->look.unmovable ? PLEAT_E_UNMOVABLE : PLEAT_OK;
+}
+
+static int isolate_block(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    struct core *core = take->core;
+
+    atomic_fetch_or_explicit(&core->directory[block->number], ENTRY_ISOLATED, memory_order_seq_cst);
+    for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
+        pageblock_flags(core, block, (unsigned)i, WORD_ISOLATED, 0);
+        block->isolated_count++;
+    }
+    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE)
+        atomic_store_explicit(&block->state, PLEAT_BLOCK_GOING_OFFLINE, memory_order_relaxed);
+    return PLEAT_OK;
+}
+
+static void isolation_less(struct core *core, struct block *block)
+{
+    if (--block->isolated_count == 0)
+        atomic_fetch_and_explicit(&core->directory[block->number], ~(uint64_t)ENTRY_ISOLATED,
+                                  memory_order_seq_cst);
+}
+
+static int unisolate_block(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    struct core *core = take->core;
+
+    for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
+        pageblock_flags(core, block, (unsigned)i, 0, WORD_ISOLATED);
+        isolation_less(core, block);
+    }
+    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE) {
+        atomic_store_explicit(&block->state, PLEAT_BLOCK_ONLINE, memory_order_relaxed);
+        listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
+    }
+    return PLEAT_OK;
+}
+
+/* Asks the listeners of all blocks; a refusal is told to those of the blocks before. */
+static int ask_listeners(struct take *take)
+{
+    struct core *core = take->core;
+
+    if (take->config.goal != PLEAT_TAKE_TO_OFFLINE)
+        return PLEAT_OK;
+    for (uint64_t pfn = take->config.start_pfn; pfn < end_of(take); pfn += block_frames(core)) {
+        struct block *block = block_of(core, pfn);
+
+        if (!listeners_tell(core, PLEAT_GOING_OFFLINE, block, block->zone))
+            continue;
+        while (pfn > take->config.start_pfn) {
+            pfn -= block_frames(core);
+            block = block_of(core, pfn);
+            listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
+        }
+        return PLEAT_E_REFUSED;
+    }
+    return PLEAT_OK;
+}
+
+static int begin(struct take *take)
+{
+    struct core *core = take->core;
+    int error;
+
+    error = each_block(take, check_block);
+    if (!error)
+        error = look_range(take);
+    if (!error)
+        error = ask_listeners(take);
+    if (error)
+        return error;
+    each_block(take, isolate_block);
+    core_drain(core, true);
+    take->state = TAKE_RUNNING;
+    take->next_pfn = take->config.start_pfn;
+    return PLEAT_OK;
+}
+
+int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config)
+{
+    struct core *core = core_of(pleat);
+    struct take *take = take_of(storage);
+    int error;
+
+    *take = (struct take){.core = core, .config = *config, .next_pfn = config->start_pfn};
+    error = check_config(core, config);
+    if (error)
+        return error;
+    hotplug_lock(core);
+    error = begin(take);
+    hotplug_unlock(core);
+    if (error != PLEAT_E_UNMOVABLE || !core->reclaim)
+        return error;
+    /* Reclaimable frames may go when they are asked for; once, so that the effort is bounded. */
+    if (!core->reclaim(core->reclaim_context, entry_node(entry_of(core, config->start_pfn)),
+                       take->look.unmovable))
+        return error;
+    hotplug_lock(core);
+    error = begin(take);
+    hotplug_unlock(core);
+    return error;
+}
+
+/* --- evacuate
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The frames of a source, whose owner's word is out of the way, are free now. */
+static void source_free(struct core *core, struct block *block, uint64_t offset, unsigned order)
+{
+    struct cpu *cpu = cpu_begin(core);
+
+    frames_free_inside(core, cpu, block, offset, order);
+    cpu_end(cpu);
+}
+
+/* Isolating no more: movable again, or free if the owner freed it meanwhile. */
+static void put_back(struct core *core, struct block *block, const struct piece *piece)
+{
+    uint64_t expected = piece->word | STATE_ISOLATING;
+    _Atomic uint64_t *owner = block_owner(core, block, piece->head);
+
+    if (atomic_compare_exchange_strong(owner, &expected, piece->word))
+        return;
+    atomic_store(owner, 0);
+    source_free(core, block, piece->head, OWNER_ORDER(piece->word));
+}
+
+static int64_t target_allocate(struct take *take, struct block *block, const struct piece *piece)
+{
+    struct core *core = take->core;
+    unsigned order = OWNER_ORDER(piece->word);
+    struct wish wish = {.node = block->range.node,
+                        .mobility = PLEAT_MOVABLE,
+                        .order = (uint8_t)order,
+                        .zone_limit =
+                            block->zone->kind < PLEAT_ZONE_NORMAL ? block->zone->kind : PLEAT_ZONE_MOVABLE};
+    struct cpu *cpu = cpu_begin(core);
+    int64_t pfn;
+
+    if (order < PLEAT_PAGEBLOCK_ORDER)
+        pfn = slot_allocate(core, cpu, &wish, &take->slot);
+    else
+        pfn = allocate_huge(core, cpu, &wish);
+    if (pfn >= 0) {
+        uint64_t entry = entry_of(core, (uint64_t)pfn);
+
+        atomic_store_explicit(entry_owner(core, entry, (uint64_t)pfn & (block_frames(core) - 1)), piece->word,
+                              memory_order_release);
+    }
+    cpu_end(cpu);
+    return pfn;
+}
+
+/* PLEAT_OK: it is gone. PLEAT_E_BUSY: its owner refused now. PLEAT_E_NO_MEMORY: nowhere to go. */
+static int evacuate(struct take *take, struct block *block, const struct piece *piece)
+{
+    struct core *core = take->core;
+    const struct owner *owner = &core->owners[OWNER_INDEX(piece->word)];
+    uint64_t from = block_start(core, block) + piece->head;
+    uint64_t cookie = OWNER_COOKIE(piece->word);
+    unsigned order = OWNER_ORDER(piece->word);
+    uint64_t expected = piece->word;
+    int64_t to;
+    int error;
+
+    if (!atomic_compare_exchange_strong(block_owner(core, block, piece->head), &expected,
+                                        piece->word | STATE_ISOLATING))
+        return PLEAT_E_BUSY; /* freed under our eyes */
+    error = owner->ops->isolate(owner->context, from, order, cookie);
+    if (error) {
+        put_back(core, block, piece);
+        return PLEAT_E_BUSY;
+    }
+    to = target_allocate(take, block, piece);
+    error =
+        to < 0 ? PLEAT_E_NO_MEMORY : owner->ops->migrate(owner->context, from, (uint64_t)to, order, cookie);
+    if (!error) {
+        atomic_store(block_owner(core, block, piece->head), 0);
+        source_free(core, block, piece->head, order);
+        take->moved += (uint64_t)1 << order;
+        return PLEAT_OK;
+    }
+    if (to >= 0 && pleat_free(pleat_of(core), (uint64_t)to, order))
+        CHECK(false);
+    owner->ops->putback(owner->context, from, order, cookie);
+    put_back(core, block, piece);
+    return to < 0 ? PLEAT_E_NO_MEMORY : PLEAT_E_BUSY;
+}
+
+/* Notes the first thing that stands in the way, for the report. */
+static void obstacle(struct take *take, struct block *block, const struct piece *piece, uint64_t *counter)
+{
+    if (!take->look.pinned && !take->look.unmovable) {
+        take->look.first_obstacle_pfn = block_start(take->core, block) + piece->head;
+        take->look.first_obstacle_owner = OWNER_INDEX(piece->word);
+    }
+    *counter += (uint64_t)1 << piece->order;
+}
+
+/* Goes over the range from next_pfn; PLEAT_OK at its end, PLEAT_MORE when the budget is used up. */
+static int pass(struct take *take, uint64_t budget)
+{
+    struct core *core = take->core;
+
+    while (take->next_pfn < end_of(take)) {
+        struct block *block = block_of(core, take->next_pfn);
+        uint64_t offset = take->next_pfn & (block_frames(core) - 1);
+        struct piece piece = piece_at(core, block, offset);
+        uint64_t cost = 1;
+        int error;
+
+        switch (piece.kind) {
+        case FRAME_MOVABLE:
+            cost = (uint64_t)1 << piece.order;
+            error = evacuate(take, block, &piece);
+            if (error == PLEAT_E_NO_MEMORY)
+                return error;
+            if (error)
+                obstacle(take, block, &piece, &take->look.pinned);
+            break;
+        case FRAME_UNMOVABLE:
+            /* Allocated after the look, before the isolation. */
+            obstacle(take, block, &piece, &take->look.unmovable);
+            return PLEAT_E_UNMOVABLE;
+        case FRAME_FREE:
+            /* With its bit set, it is between its owner and the bits. */
+            if (piece.frames == 1 && bit_get(block, offset))
+                take->in_the_way++;
+            break;
+        case FRAME_ISOLATING:
+            take->in_the_way++;
+            break;
+        default:
+            break;
+        }
+        take->next_pfn += piece.frames;
+        if (cost >= budget)
+            return take->next_pfn < end_of(take) ? PLEAT_MORE : PLEAT_OK;
+        budget -= cost;
+    }
+    return PLEAT_OK;
+}
+
+/* --- take
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* Everything in a pageblock that isn't passed over is free, and its count says so. */
+static bool pageblock_is_quiet(struct core *core, struct block *block, unsigned pageblock, uint64_t from,
+                               uint64_t to)
+{
+    uint32_t word = pageblock_word(block, pageblock);
+    uint64_t offset = (uint64_t)pageblock * FRAMES;
+    uint64_t stop = offset + FRAMES;
+
+    if (word & (WORD_ABSENT | WORD_WITHHELD) || WORD_FREE_COUNT(word) == FRAMES)
+        return true;
+    if (word & WORD_OWNED || WORD_FREE_COUNT(word) != bits_count_clear(block_bits(block, pageblock)))
+        return false;
+    offset = from > offset ? from : offset;
+    stop = to < stop ? to : stop;
+    while (offset < stop) {
+        struct piece piece = piece_at(core, block, offset);
+
+        if (piece.kind == FRAME_MOVABLE || piece.kind == FRAME_UNMOVABLE || piece.kind == FRAME_ISOLATING)
+            return false;
+        if (piece.kind == FRAME_FREE && bit_get(block, offset))
+            return false;
+        offset += piece.frames;
+    }
+    return true;
+}
+
+static int check_quiet(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
+        if (!pageblock_is_quiet(take->core, block, (unsigned)i, offset, offset + frames))
+            return PLEAT_MORE;
+    }
+    return PLEAT_OK;
+}
+
+/* The pageblock's free frames become fake-offline. Returns how many. */
+static unsigned withhold(struct core *core, struct block *block, unsigned pageblock)
+{
+    uint32_t old = pageblock_word(block, pageblock);
+    unsigned count = WORD_FREE_COUNT(old);
+    unsigned prefix = pageblock_prefix(block, pageblock);
+    _Atomic uint64_t *bits = block_bits(block, pageblock);
+
+    if (old & (WORD_ABSENT | WORD_WITHHELD)) {
+        pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED);
+        return 0;
+    }
+    if (count + prefix < FRAMES && core->owner_shift) {
+        /* Absent or single withheld frames are among them: owners' words tell which. */
+        for (uint64_t offset = (uint64_t)pageblock * FRAMES; offset < (pageblock + 1ull) * FRAMES; offset++) {
+            if (!bit_get(block, offset))
+                owner_set(core, block, offset, owner_word_special(OWNER_WITHHELD));
+        }
+    }
+    for (unsigned i = 0; i < WORD_COUNT; i++)
+        atomic_store_explicit(&bits[i], ~(uint64_t)0, memory_order_relaxed);
+    block_unmovable_clear(block, pageblock);
+    if (count + prefix == FRAMES)
+        pageblock_flags(core, block, pageblock, WORD_WITHHELD, WORD_ISOLATED | WORD_COUNT_MASK);
+    else
+        pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
+    return count;
+}
+
+static int finish_fake_offline(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    struct core *core = take->core;
+    uint64_t count = 0;
+
+    for (uint64_t i = offset / FRAMES; i < (offset + frames) / FRAMES; i++) {
+        count += withhold(core, block, (unsigned)i);
+        isolation_less(core, block);
+    }
+    block->zone->online_frames -= count;
+    core->online_frames -= count;
+    atomic_fetch_sub_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
+    return PLEAT_OK;
+}
+
+static int finish_allocated(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    struct core *core = take->core;
+    uint64_t at = offset, end = offset + frames;
+
+    while (at < end) {
+        unsigned pageblock = (unsigned)(at / FRAMES);
+        uint64_t stop = (pageblock + 1ull) * FRAMES < end ? (pageblock + 1ull) * FRAMES : end;
+        uint32_t count = (uint32_t)(stop - at);
+
+        if (!(pageblock_word(block, pageblock) & WORD_INITIALISED))
+            pageblock_initialise(core, block, pageblock);
+        for (; at < stop; at++) {
+            atomic_fetch_or_explicit(&block->bits[at / 64], (uint64_t)1 << (at % 64), memory_order_relaxed);
+            if (core->owner_shift)
+                owner_set(core, block, at, owner_word(PLEAT_UNMOVABLE, 0, take->config.tag));
+        }
+        atomic_fetch_sub(&block->words[pageblock], count);
+        block_unmovable_set(block, pageblock);
+    }
+    atomic_fetch_sub_explicit(&core->free_base, (int64_t)frames, memory_order_relaxed);
+    return unisolate_block(take, block, offset, frames);
+}
+
+static int finish_offline(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
+{
+    (void)offset;
+    (void)frames;
+    block_go_offline(take->core, block);
+    return PLEAT_OK;
+}
+
+static int finish(struct take *take)
+{
+    static int (*const goals[])(struct take *, struct block *, uint64_t,
+                                uint64_t) = {[PLEAT_TAKE_TO_FAKE_OFFLINE] = finish_fake_offline,
+                                             [PLEAT_TAKE_TO_ALLOCATED] = finish_allocated,
+                                             [PLEAT_TAKE_TO_OFFLINE] = finish_offline};
+
+    if (each_block(take, check_quiet) != PLEAT_OK)
+        return PLEAT_MORE;
+    return each_block(take, goals[take->config.goal]);
+}
+
+/* --- step, cancel, report
+ * ---------------------------------------------------------------------------------------------- */
+
+static bool too_late(const struct take *take)
+{
+    const struct pleat_port *port = &take->core->port;
+
+    return take->config.deadline_ns && port->clock_ns(port->context) >= take->config.deadline_ns;
+}
+
+/* The pass came to the end of the range. */
+static int pass_ended(struct take *take)
+{
+    bool pinned = take->look.pinned != 0;
+
+    if (!pinned && !take->in_the_way)
+        return finish(take);
+    /* In the way without being pinned is somebody in the middle of a free: that ends by itself. */
+    if (pinned && ++take->passes >= PIN_TRIES && !take->config.deadline_ns)
+        return PLEAT_E_UNMOVABLE;
+    return PLEAT_MORE;
+}
+
+static int step(struct take *take, uint64_t budget)
+{
+    int result;
+
+    if (too_late(take))
+        return PLEAT_E_TIMEOUT;
+    if (take->next_pfn == take->config.start_pfn) {
+        take->in_the_way = 0;
+        take->look.pinned = 0;
+        take->look.unmovable = 0;
+    }
+    result = pass(take, budget ? budget : 1);
+    if (take->slot.block) {
+        struct cpu *cpu = cpu_begin(take->core);
+
+        slot_release(take->core, cpu, &take->slot);
+        cpu_end(cpu);
+    }
+    if (result)
+        return result;
+    result = pass_ended(take);
+    if (result == PLEAT_MORE)
+        take->next_pfn = take->config.start_pfn;
+    return result;
+}
+
+static void lift(struct take *take)
+{
+    each_block(take, unisolate_block);
+    take->state = TAKE_ENDED;
+}
+
+int pleat_take_step(struct pleat *pleat, struct pleat_take *storage, uint64_t budget)
+{
+    struct core *core = core_of(pleat);
+    struct take *take = take_of(storage);
+    unsigned node;
+    int result;
+
+    if (take->state != TAKE_RUNNING)
+        return PLEAT_E_STATE;
+    hotplug_lock(core);
+    node = entry_node(entry_of(core, take->config.start_pfn));
+    result = step(take, budget);
+    if (result == PLEAT_OK)
+        take->state = TAKE_ENDED;
+    else if (result < 0 && (result != PLEAT_E_NO_MEMORY || !core->reclaim))
+        lift(take);
+    hotplug_unlock(core);
+    if (result == PLEAT_E_NO_MEMORY && core->reclaim) {
+        /* Nowhere to move to: whoever can shall free some, else it has failed. */
+        if (core->reclaim(core->reclaim_context, node, PLEAT_PAGEBLOCK_FRAMES))
+            return PLEAT_MORE;
+        hotplug_lock(core);
+        lift(take);
+        hotplug_unlock(core);
+    }
+    return result;
+}
+
+void pleat_take_cancel(struct pleat *pleat, struct pleat_take *storage)
+{
+    struct core *core = core_of(pleat);
+    struct take *take = take_of(storage);
+
+    if (take->state != TAKE_RUNNING)
+        return;
+    hotplug_lock(core);
+    lift(take);
+    hotplug_unlock(core);
+}
+
+void pleat_take_report(const struct pleat_take *storage, uint64_t *moved, struct pleat_look *look)
+{
+    const struct take *take = (const struct take *)(const void *)storage;
+
+    *moved = take->moved;
+    *look = take->look;
+}
+
+/* --- ranges in one go
+ * -------------------------------------------------------------------------------------------------- */
+
+int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, pleat_tag tag)
+{
+    struct pleat_take_config config = {
+        .start_pfn = start_pfn, .frames = frames, .goal = PLEAT_TAKE_TO_ALLOCATED, .tag = tag};
+    struct pleat_take take;
+    int result = pleat_take_begin(pleat, &take, &config);
+
+    if (result)
+        return result;
+    do
+        result = pleat_take_step(pleat, &take, FRAMES);
+    while (result == PLEAT_MORE);
+    return result;
+}
+
+int pleat_free_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames)
+{
+    for (uint64_t i = 0; i < frames; i++) {
+        int error = pleat_free(pleat, start_pfn + i, 0);
+
+        if (error)
+            return error;
+    }
+    return PLEAT_OK;
+}
