@@ -63,12 +63,9 @@ struct pleat_qmp_session {
     void *send_context;
     /** Called before an answer is sent, so that events that the command caused come first, as QEMU has
      * it; may be NULL. */
-    void (*before_answer)(void *before_answer_context);
-    void *before_answer_context;
-    /** Once it is true, what is left of the input is ignored; may be NULL. */
-    const bool *over;
+    void (*before_answer)(void *context);
     bool negotiated;
-    /** The session was closed, or is about to be: the same for this client alone. */
+    /** A command has closed the session: what is left of the input is ignored. */
     bool ended;
     struct pleat_json_splitter splitter;
 };
