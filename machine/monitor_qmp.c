@@ -74,7 +74,7 @@ static void answer(struct pleat_qmp_session *session, json_t *value, const struc
     if (id)
         json_object_set(message, "id", id);
     if (session->before_answer)
-        session->before_answer(session->context);
+        session->before_answer(session->before_answer_context);
     send_json(session, message);
     json_decref(message);
 }
@@ -231,6 +231,11 @@ static json_t *dispatch(struct pleat_qmp_session *session, const char *name, jso
                             (int)strlen(quoted) - 2, quoted + 1);
 }
 
+static bool goes_on(const struct pleat_qmp_session *session)
+{
+    return !session->ended && !(session->over && *session->over);
+}
+
 static bool take_message(void *context, const char *rubbish, const char *text, size_t length)
 {
     struct pleat_qmp_session *session = context;
@@ -239,13 +244,13 @@ static bool take_message(void *context, const char *rubbish, const char *text, s
     if (rubbish) {
         pleat_qmp_refuse(&error, PLEAT_QMP_GENERIC_ERROR, "%s", rubbish);
         answer(session, NULL, &error, NULL);
-        return !session->ended;
+        return goes_on(session);
     }
     json_t *message = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &where);
     if (!message) {
         pleat_qmp_refuse(&error, PLEAT_QMP_GENERIC_ERROR, "JSON parse error, %s", where.text);
         answer(session, NULL, &error, NULL);
-        return !session->ended;
+        return goes_on(session);
     }
     json_t *value = NULL;
     json_t *id = json_is_object(message) ? json_object_get(message, "id") : NULL;
@@ -258,7 +263,7 @@ static bool take_message(void *context, const char *rubbish, const char *text, s
     }
     answer(session, value, &error, id);
     json_decref(message);
-    return !session->ended;
+    return goes_on(session);
 }
 
 void pleat_qmp_open(struct pleat_qmp_session *session)
@@ -270,7 +275,7 @@ void pleat_qmp_open(struct pleat_qmp_session *session)
 
 void pleat_qmp_input(struct pleat_qmp_session *session, const char *bytes, size_t length)
 {
-    if (!session->ended)
+    if (goes_on(session))
         pleat_json_split(&session->splitter, bytes, length, take_message, session);
 }
 

@@ -63,9 +63,12 @@ struct pleat_qmp_session {
     void *send_context;
     /** Called before an answer is sent, so that events that the command caused come first, as QEMU has
      * it; may be NULL. */
-    void (*before_answer)(void *context);
+    void (*before_answer)(void *before_answer_context);
+    void *before_answer_context;
+    /** Once it is true, what is left of the input is ignored; may be NULL. */
+    const bool *over;
     bool negotiated;
-    /** A command has closed the session: what is left of the input is ignored. */
+    /** The session was closed, or is about to be: the same for this client alone. */
     bool ended;
     struct pleat_json_splitter splitter;
 };

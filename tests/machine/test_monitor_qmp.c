@@ -72,6 +72,7 @@ static struct pleat_qmp_session *open_session(void)
         .commands = commands,
         .command_count = COUNT(commands),
         .context = &current,
+        .before_answer_context = &current,
         .send = collect,
         .before_answer = announce,
     };
@@ -282,6 +283,18 @@ static void after_a_command_that_ends_the_session_nothing_is_read(void **state)
     finish(session);
 }
 
+static void once_the_machine_has_ended_nothing_is_read(void **state)
+{
+    (void)state;
+    static bool over;
+    struct pleat_qmp_session *session = open_negotiated();
+    session->over = &over;
+    assert_string_equal(ask(session, "{\"execute\":\"open\"}"), "{\"return\": {}}\r\n");
+    over = true;
+    assert_string_equal(ask(session, "{\"execute\":\"open\"}"), "");
+    finish(session);
+}
+
 static void open_arguments_are_the_commands_to_check(void **state)
 {
     (void)state;
@@ -303,6 +316,7 @@ int main(void)
         cmocka_unit_test(events_go_to_those_who_have_negotiated),
         cmocka_unit_test(every_answer_is_announced_so_that_events_can_come_first),
         cmocka_unit_test(after_a_command_that_ends_the_session_nothing_is_read),
+        cmocka_unit_test(once_the_machine_has_ended_nothing_is_read),
         cmocka_unit_test(open_arguments_are_the_commands_to_check),
     };
     return cmocka_run_group_tests_name("monitor_qmp", tests, NULL, NULL);
