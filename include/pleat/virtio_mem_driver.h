@@ -317,11 +317,12 @@ int pleat_virtio_mem_driver_detach_begin(struct pleat_virtio_mem_driver *driver,
 /**
  * PLEAT_MORE: not yet. 0: detached; after GIVE_BACK nothing is plugged any more, and the storage is the
  * caller's again. After LEAVE the storage must stay while memory of the device is added. Errors: STATE
- * (no detach was begun); for GIVE_BACK: REFUSED (what is left can't be given back now:
- * pleat_virtio_mem_driver_reason() had the line before the driver took up the requested size again), DEVICE
- * (it gave up on the device).
+ * (no detach was begun, or it was cancelled); for GIVE_BACK: REFUSED (not all can be given back now; the
+ * driver follows the requested size again), DEVICE (it gave up on the device). text, if not NULL, receives
+ * the line that says why, as from pleat_virtio_mem_driver_reason() when the attempt ended.
  */
-int pleat_virtio_mem_driver_detach_result(const struct pleat_virtio_mem_driver *driver);
+int pleat_virtio_mem_driver_detach_result(const struct pleat_virtio_mem_driver *driver, char *text,
+                                          size_t text_bytes);
 
 /** Ends a GIVE_BACK that isn't finished; the driver follows the requested size again. Errors: STATE. */
 int pleat_virtio_mem_driver_detach_cancel(struct pleat_virtio_mem_driver *driver);
