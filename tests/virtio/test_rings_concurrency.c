@@ -214,7 +214,7 @@ static void no_wakeup_and_no_byte_is_lost(void **state)
 
 /* ---- Both at the same moment ---- */
 
-#define ROUNDS 20000u
+#define ROUNDS 8000u
 
 /** Two threads go through a round in step: a round has four gates, each passed by both together. */
 struct duel {
