@@ -3,6 +3,7 @@
  * Runs of clear bits in a pageblock. See bits.h.
  */
 #include "bits.h"
+#include "word.h"
 
 static uint64_t load(_Atomic uint64_t *word)
 {
@@ -44,7 +45,7 @@ unsigned bits_find_run(_Atomic uint64_t *bits, unsigned order, unsigned from)
             if (runs & ~larger)
                 runs &= ~larger;
         }
-        return at * 64 + (unsigned)__builtin_ctzll(runs);
+        return at * 64 + word_lowest(runs);
     }
     return FRAMES;
 }
@@ -83,11 +84,11 @@ unsigned bits_set_run(_Atomic uint64_t *bits, unsigned place, unsigned order)
         uint64_t mask = mask_of(place % 64, place % 64 + (1u << order));
         uint64_t old = atomic_fetch_or_explicit(&bits[place / 64], mask, memory_order_acquire);
 
-        return (unsigned)__builtin_popcountll(old & mask);
+        return word_count(old & mask);
     }
     for (unsigned i = 0; i < 1u << (order - 6); i++)
-        wrong += (unsigned)__builtin_popcountll(
-            atomic_exchange_explicit(&bits[place / 64 + i], ~(uint64_t)0, memory_order_acquire));
+        wrong +=
+            word_count(atomic_exchange_explicit(&bits[place / 64 + i], ~(uint64_t)0, memory_order_acquire));
     return wrong;
 }
 
@@ -99,11 +100,10 @@ unsigned bits_clear_run(_Atomic uint64_t *bits, unsigned place, unsigned order)
         uint64_t mask = mask_of(place % 64, place % 64 + (1u << order));
         uint64_t old = atomic_fetch_and_explicit(&bits[place / 64], ~mask, memory_order_release);
 
-        return (1u << order) - (unsigned)__builtin_popcountll(old & mask);
+        return (1u << order) - word_count(old & mask);
     }
     for (unsigned i = 0; i < 1u << (order - 6); i++)
-        wrong += 64 - (unsigned)__builtin_popcountll(
-                          atomic_exchange_explicit(&bits[place / 64 + i], 0, memory_order_release));
+        wrong += 64 - word_count(atomic_exchange_explicit(&bits[place / 64 + i], 0, memory_order_release));
     return wrong;
 }
 
@@ -112,6 +112,6 @@ unsigned bits_count_clear(_Atomic uint64_t *bits)
     unsigned clear = 0;
 
     for (unsigned i = 0; i < WORD_COUNT; i++)
-        clear += 64 - (unsigned)__builtin_popcountll(load(&bits[i]));
+        clear += 64 - word_count(load(&bits[i]));
     return clear;
 }

@@ -7,6 +7,7 @@
 #include "bits.h"
 #include "check.h"
 #include "index.h"
+#include "word.h"
 
 void cpu_wait(struct cpu *cpu)
 {
@@ -53,7 +54,7 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
             old = atomic_fetch_and_explicit(&block_bits(block, pageblock)[place % WORD_COUNT], ~mask,
                                             memory_order_release);
             CHECK((old & mask) == mask);
-            count += (unsigned)__builtin_popcountll(mask);
+            count += word_count(mask);
             run = largest_run_in_word(old & ~mask);
             order = run > order ? run : order;
         }
@@ -244,12 +245,12 @@ static void cache_claim(struct core *core, struct slot *slot, struct cache *cach
         if (!clear)
             continue;
         /* Frames that are being freed may be clear already, but their count isn't ours yet. */
-        while ((uint32_t)__builtin_popcountll(clear) > left)
+        while (word_count(clear) > left)
             clear &= clear - 1;
         atomic_fetch_or_explicit(&bits[at], clear, memory_order_acquire);
-        left -= (uint32_t)__builtin_popcountll(clear);
-        for (; clear; clear &= ~((uint64_t)1 << (63 - __builtin_clzll(clear))))
-            cache->pfn[have++] = start + at * 64 + (63 - (unsigned)__builtin_clzll(clear));
+        left -= word_count(clear);
+        for (; clear; clear &= ~((uint64_t)1 << word_highest(clear)))
+            cache->pfn[have++] = start + at * 64 + word_highest(clear);
     }
     counter_set(&slot->count, left);
     counter_set(&cache->count, have);

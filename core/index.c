@@ -6,6 +6,7 @@
 
 #include "bits.h"
 #include "check.h"
+#include "word.h"
 
 #define NO_MASK MASKS /* what mask_of_word() says of CLASS_NONE */
 /* Pageblocks without a long enough run that a search passes over before it opens a new pageblock instead. */
@@ -99,7 +100,7 @@ uint64_t block_set_next(const struct block_set *set, uint64_t from, uint64_t blo
         return blocks;
     bits = atomic_load(&set->leaf[leaf]) & ~(uint64_t)0 << (from % 64);
     if (bits)
-        return leaf * 64 + (unsigned)__builtin_ctzll(bits);
+        return leaf * 64 + word_lowest(bits);
     leaf++;
     while (leaf * 64 < blocks) {
         bits = atomic_load(&set->summary[leaf / 64]) & ~(uint64_t)0 << (leaf % 64);
@@ -107,10 +108,10 @@ uint64_t block_set_next(const struct block_set *set, uint64_t from, uint64_t blo
             leaf = (leaf / 64 + 1) * 64;
             continue;
         }
-        leaf = leaf / 64 * 64 + (unsigned)__builtin_ctzll(bits);
+        leaf = leaf / 64 * 64 + word_lowest(bits);
         bits = atomic_load(&set->leaf[leaf]);
         if (bits)
-            return leaf * 64 + (unsigned)__builtin_ctzll(bits);
+            return leaf * 64 + word_lowest(bits);
         leaf++;
     }
     return blocks;
@@ -312,7 +313,7 @@ static bool take_in_block(struct block *block, unsigned mask, unsigned mobility,
     uint64_t bits = atomic_load(&block->masks[mask]);
 
     for (; bits; bits &= bits - 1) {
-        unsigned pageblock = (unsigned)__builtin_ctzll(bits);
+        unsigned pageblock = word_lowest(bits);
         uint32_t word = pageblock_word(block, pageblock);
 
         if (mask_of_word(word) != mask) {
@@ -414,7 +415,7 @@ static int64_t huge_in_block(struct core *core, struct block *block, unsigned mo
     uint64_t runs = runs_in_word(used, order - PLEAT_PAGEBLOCK_ORDER);
 
     for (; runs; runs &= runs - 1) {
-        unsigned pageblock = (unsigned)__builtin_ctzll(runs);
+        unsigned pageblock = word_lowest(runs);
         unsigned done = 0;
 
         while (done < count &&

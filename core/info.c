@@ -9,6 +9,7 @@
 #include "index.h"
 #include "look.h"
 #include "text.h"
+#include "word.h"
 
 /* Under the hotplug lock. */
 static void block_info(struct core *core, struct block *block, struct pleat_block_info *info)
@@ -30,7 +31,7 @@ static void block_info(struct core *core, struct block *block, struct pleat_bloc
     info->fake_offline_frames = look.fake_offline;
     info->absent_frames = look.absent;
     info->memmap_frames = look.memmap;
-    info->unmovable_pageblocks = (unsigned)__builtin_popcountll(atomic_load(&block->unmovable));
+    info->unmovable_pageblocks = word_count(atomic_load(&block->unmovable));
     for (unsigned i = 0; i < core->block_pageblocks; i++) {
         uint32_t word = pageblock_word(block, i);
 

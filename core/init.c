@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "index.h"
 #include "text.h"
+#include "word.h"
 
 struct boot {
     struct core *core;
@@ -449,7 +450,7 @@ int pleat_init(struct pleat *pleat, const struct pleat_config *config, const str
                           .reclaim = config->reclaim,
                           .reclaim_context = config->reclaim_context};
     core->owner_shift = config->owner_bytes == 16 ? 4 : config->owner_bytes == PLEAT_NO_OWNER_WORD ? 0 : 3;
-    core->block_order = PLEAT_PAGEBLOCK_ORDER + (unsigned)__builtin_ctz(core->block_pageblocks);
+    core->block_order = PLEAT_PAGEBLOCK_ORDER + word_lowest(core->block_pageblocks);
     core->block_count = (config->highest_pfn + block_frames(core) - 1) >> core->block_order;
     if (!memmap_measure(core))
         return PLEAT_E_INVALID;

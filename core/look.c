@@ -5,6 +5,7 @@
 #include "look.h"
 
 #include "cpu.h"
+#include "word.h"
 
 /* The first pageblock of an allocation larger than one. */
 static unsigned huge_head(struct block *block, unsigned pageblock)
@@ -90,7 +91,7 @@ struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
         return piece;
     bits = atomic_load_explicit(&block->bits[offset / 64], memory_order_acquire) >> (offset % 64);
     if (!(bits & 1)) {
-        piece.frames = bits ? (unsigned)__builtin_ctzll(bits) : 64 - offset % 64;
+        piece.frames = bits ? word_lowest(bits) : 64 - offset % 64;
         return piece;
     }
     piece.frames = 1;

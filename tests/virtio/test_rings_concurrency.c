@@ -293,7 +293,7 @@ int main(void)
 {
     static const uint16_t sizes[] = {2, 4, 64};
     static struct ring_pair_shape shapes[28];
-    struct CMUnitTest tests[28];
+    static struct CMUnitTest tests[28];
     size_t count = 0;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         for (unsigned bits = 0; bits < 8; bits++) {
