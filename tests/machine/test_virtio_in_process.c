@@ -572,8 +572,8 @@ static void random_guest_can_always_reset(void **state)
 {
     struct bench *bench = *state;
     const struct pleat_virtio_transport_ops *ops = bench->transport.ops;
-    uint64_t seed = test_seed(0x7e57);
-    print_message("# seed %#llx\n", (unsigned long long)seed);
+    struct test_random seed;
+    ring_test_seed(&seed, 0x7e57);
     for (int i = 0; i < 20000; i++) {
         const uint16_t index = (uint16_t)test_random_below(&seed, 3);
         const bool had_queue = pleat_virtio_device_queue(bench->device, index) != NULL;
@@ -587,10 +587,10 @@ static void random_guest_can_always_reset(void **state)
             pleat_virtio_device_complete_reset(bench->device);
             break;
         case 2:
-            pleat_virtio_device_write_status(bench->device, (uint8_t)test_random(&seed));
+            pleat_virtio_device_write_status(bench->device, (uint8_t)test_random_next(&seed));
             break;
         case 3:
-            ops->set_features(bench->device, test_random(&seed) & 7 ? PLEAT_VIRTIO_F_VERSION_1 : 0);
+            ops->set_features(bench->device, test_random_next(&seed) & 7 ? PLEAT_VIRTIO_F_VERSION_1 : 0);
             break;
         case 4:
             set_up_queue(bench, index, (uint16_t)(1u << test_random_below(&seed, 5)));

@@ -34,7 +34,7 @@ struct bench {
     atomic_bool stop;
     /** What went wrong first, or NULL. */
     _Atomic(const char *) failure;
-    uint64_t seed;
+    struct test_random seed;
 };
 
 static void give_up(struct bench *bench, const char *why)
@@ -189,7 +189,7 @@ static void ask(struct bench *bench, uint32_t count, uint32_t answers)
     struct pleat_virtio_ring *ring = &bench->pair.ring;
     for (uint64_t n = 0; n < count; n++) {
         const struct pleat_virtio_buffer buffers[] = {buffer(n, false), buffer(n, true)};
-        *word(bench, n, false) = test_random(&bench->seed);
+        *word(bench, n, false) = test_random_next(&bench->seed);
         *word(bench, n, true) = 0;
         if (pleat_virtio_ring_add(ring, buffers, 2, n) != PLEAT_OK) {
             give_up(bench, "an add failed");
@@ -220,8 +220,7 @@ static void resets_in_mid_work_leave_nothing_behind(void **state)
     struct bench *bench = calloc(1, sizeof(*bench));
     assert_non_null(bench);
     ring_pair_create(&bench->pair, *state);
-    bench->seed = test_seed(0x5eed);
-    print_message("# seed %#llx\n", (unsigned long long)bench->seed);
+    ring_test_seed(&bench->seed, 0x5eed);
     sem_init(&bench->device_wakes, 0, 0);
     sem_init(&bench->driver_wakes, 0, 0);
     const struct pleat_virtio_device_config config = {

@@ -113,22 +113,10 @@ struct pleat_virtqueue_chain ring_pair_chain(struct ring_pair *pair)
     return chain;
 }
 
-uint64_t test_random(uint64_t *seed)
+void ring_test_seed(struct test_random *random, uint64_t otherwise)
 {
-    *seed ^= *seed >> 12;
-    *seed ^= *seed << 25;
-    *seed ^= *seed >> 27;
-    return *seed * UINT64_C(0x2545f4914f6cdd1d);
-}
-
-uint32_t test_random_below(uint64_t *seed, uint32_t below)
-{
-    return (uint32_t)((test_random(seed) >> 32) * below >> 32);
-}
-
-uint64_t test_seed(uint64_t otherwise)
-{
-    const char *text = getenv("PLEAT_TEST_SEED");
-    const uint64_t seed = text ? strtoull(text, NULL, 0) : otherwise;
-    return seed ? seed : 1;
+    uint64_t seed;
+    test_random_seed_number(0, otherwise, 1, &seed);
+    print_message("# seed %#llx\n", (unsigned long long)seed);
+    test_random_seed(random, seed);
 }

@@ -16,6 +16,8 @@
 #include <pleat/virtio_device_ring.h>
 #include <pleat/virtio_driver_ring.h>
 
+#include "tests/support/random.h"
+
 #define GUEST_BASE     UINT64_C(0x140000000)
 #define GUEST_BYTES    (1024u * 1024u)
 #define SCRATCH_OFFSET (512u * 1024u)
@@ -71,13 +73,7 @@ void *guest_at(struct guest *guest, uint64_t physical);
 /** An empty chain for pop, with the pair's segments. */
 struct pleat_virtqueue_chain ring_pair_chain(struct ring_pair *pair);
 
-/** A number from `*seed`, which it changes (xorshift64*; *seed isn't 0). */
-uint64_t test_random(uint64_t *seed);
-
-/** 0 to below - 1. */
-uint32_t test_random_below(uint64_t *seed, uint32_t below);
-
-/** PLEAT_TEST_SEED of the environment, else `otherwise`; to rerun what a failing run printed. */
-uint64_t test_seed(uint64_t otherwise);
+/** Starts `random` from PLEAT_SEED of the environment, else from `otherwise`, and prints which. */
+void ring_test_seed(struct test_random *random, uint64_t otherwise);
 
 #endif

@@ -38,8 +38,8 @@ struct run {
     atomic_bool stop;
     /** What went wrong first, or NULL. */
     _Atomic(const char *) failure;
-    uint64_t seed;
-    uint64_t device_seed;
+    struct test_random seed;
+    struct test_random device_seed;
     atomic_uint sleeps;
 };
 
@@ -85,7 +85,7 @@ static void *device(void *argument)
 {
     struct run *run = argument;
     struct pleat_virtqueue *queue = &run->pair.queue;
-    uint64_t seed = run->device_seed;
+    struct test_random seed = run->device_seed;
     while (!atomic_load(&run->stop)) {
         struct pleat_virtqueue_chain chain = ring_pair_chain(&run->pair);
         const int result = pleat_virtqueue_pop(queue, &chain);
@@ -189,9 +189,8 @@ static void no_wakeup_and_no_byte_is_lost(void **state)
     struct run *run = calloc(1, sizeof(*run));
     assert_non_null(run);
     ring_pair_create(&run->pair, *state);
-    run->seed = test_seed(0xabcdef);
-    run->device_seed = run->seed + 1;
-    print_message("# seed %#llx\n", (unsigned long long)run->seed);
+    ring_test_seed(&run->seed, 0xabcdef);
+    test_random_seed(&run->device_seed, test_random_next(&run->seed));
     assert_int_equal(sem_init(&run->device_wakes, 0, 0), 0);
     assert_int_equal(sem_init(&run->driver_wakes, 0, 0), 0);
     pthread_t thread;
