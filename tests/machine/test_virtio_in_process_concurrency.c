@@ -267,7 +267,7 @@ static void resets_in_mid_work_leave_nothing_behind(void **state)
 int main(void)
 {
     static struct ring_pair_shape shapes[4];
-    struct CMUnitTest tests[4];
+    static struct CMUnitTest tests[4];
     for (unsigned bits = 0; bits < 4; bits++) {
         shapes[bits] = (struct ring_pair_shape){bits & 1, bits & 2, 16, 0, 0};
         tests[bits] =
