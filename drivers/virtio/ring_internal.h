@@ -78,7 +78,7 @@ bool pleat_ring_split_should_notify(struct pleat_virtio_ring *ring, uint32_t cou
 bool pleat_ring_packed_should_notify(struct pleat_virtio_ring *ring, uint32_t count);
 
 /* The next used element: 1, its id and length as the device says; 0 if there is none; -1 if the device
- * claims more than it has. */
+ * claims more than it has (split; the caller finds that out by the id otherwise). */
 int pleat_ring_split_look(struct pleat_virtio_ring *ring, uint32_t *id, uint32_t *length);
 int pleat_ring_packed_look(struct pleat_virtio_ring *ring, uint32_t *id, uint32_t *length);
 

@@ -45,7 +45,7 @@ static void fill_slot(struct pleat_virtio_ring *ring, const struct pleat_virtio_
     uint8_t *to = descriptor(ring, ring->next_available);
     flags |= available_flags(ring->available_wrap);
     write_buffer(to, buffer, id);
-    if (ring->next_available == ring->published && ring->available_wrap == ring->published_wrap) {
+    if (ring->next_available == ring->published) {
         ring->held_back_flags = flags;
     } else {
         write_flags(to, flags);
@@ -136,9 +136,6 @@ int pleat_ring_packed_look(struct pleat_virtio_ring *ring, uint32_t *id, uint32_
         pleat_ring_load16_acquire(slot + offsetof(struct pleat_virtq_packed_descriptor, flags));
     if (!is_used(ring, flags)) {
         return 0;
-    }
-    if (ring->outstanding == 0) {
-        return -1;
     }
     *id = pleat_ring_load16_plain(slot + offsetof(struct pleat_virtq_packed_descriptor, id));
     *length = pleat_ring_load32_plain(slot + offsetof(struct pleat_virtq_packed_descriptor, length));

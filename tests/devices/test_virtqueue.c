@@ -610,6 +610,22 @@ static void push_of_what_is_not_out_is_refused(void **state)
     assert_int_equal(pleat_virtqueue_push(&pair.queue, &chain, 16), PLEAT_E_INVALID);
 }
 
+static void slot_given_back_says_whether_it_was_written(void **state)
+{
+    (void)state;
+    const struct part part = {SCRATCH, 16, WRITE, 0};
+    for (uint16_t i = 0; i < 3 * SIZE; i++) {
+        const uint32_t written = i % 2 ? 5 : 0;
+        offer_at(1, &part, 1);
+        assert_int_equal(pop(), 1);
+        assert_int_equal(pleat_virtqueue_push(&pair.queue, &chain, written), PLEAT_OK);
+        const uint8_t *slot = slot_bytes(i % SIZE);
+        assert_int_equal(pleat_read_le32(slot + 8), written);
+        assert_int_equal(pleat_read_le16(slot + 12), 41);
+        assert_int_equal(pleat_read_le16(slot + 14), (i / SIZE % 2 ? 0 : 0x8080) | (written ? WRITE : 0));
+    }
+}
+
 /* ---- Saving and loading ---- */
 
 static void saved_state_continues_where_it_was(void **state)
@@ -755,6 +771,7 @@ int main(void)
         BOTH(what_the_guest_changes_after_pop_makes_no_difference),
         BOTH(copies_cross_segments_from_any_offset),
         BOTH(push_of_what_is_not_out_is_refused),
+        PACKED(slot_given_back_says_whether_it_was_written),
         BOTH(saved_state_continues_where_it_was),
         BOTH(states_that_can_not_be_are_refused),
         BOTH(flag_of_the_guest_suppresses_interrupts),
