@@ -12,6 +12,7 @@
 #include <pleat/version.h>
 
 static const struct pleat_command commands[] = {
+    {"replay", "measure the core with a recorded or synthetic workload", pleat_command_replay},
     {"trace", "look into a recorded page-allocation trace, or cut a part out of it", pleat_command_trace},
 };
 

@@ -27,7 +27,7 @@ expect 'help lists the commands'           0 stdout 'trace ' help
 expect '--help lists the commands'         0 stdout 'trace ' --help
 expect '--version'                         0 stdout 'pleat ' --version
 expect 'help of a command is its own page' 0 stdout 'Usage: pleat trace info FILE' help trace
-expect 'an unknown command is named'       2 stderr "unknown command 'fold', expected one of trace" fold
+expect 'an unknown command is named'       2 stderr "unknown command 'fold', expected one of " fold
 expect 'help of an unknown command'        2 stderr "unknown command 'fold'" help fold
 expect 'help takes one command'            2 stderr 'expected one command' help trace trace
 expect 'a command is shown as one line'    2 stderr "unknown command 'a\\x0ab'" "$(printf 'a\nb')"
