@@ -395,10 +395,10 @@ int pleat_monitor_create(struct pleat_machine *machine, struct pleat_monitor **r
     int error = PLEAT_OK;
     if (config->qmp_path[0]) {
         monitor->socket = calloc(1, sizeof(*monitor->socket));
-        error = monitor->socket ? pleat_monitor_socket_open(monitor->socket, &monitor->loop, config->qmp_path,
-                                                            config->qmp_server, &monitor->control,
-                                                            before_answer, monitor, message)
-                                : pleat_message_set(message, PLEAT_E_NO_MEMORY, "out of memory");
+        error = monitor->socket
+                    ? pleat_monitor_socket_open(monitor->socket, &monitor->loop, config->qmp_path,
+                                                &monitor->control, before_answer, monitor, message)
+                    : pleat_message_set(message, PLEAT_E_NO_MEMORY, "out of memory");
     }
     if (error)
         pleat_monitor_destroy(monitor);

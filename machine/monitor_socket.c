@@ -5,6 +5,7 @@
 #include "machine/monitor_socket.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -179,98 +180,81 @@ static void somebody_connects(uv_stream_t *listener, int status)
 
 /* ---- opening ---- */
 
-/* Connects to PATH; returns the socket, or -1 with errno set. FLAGS are those of socket(). */
-static int connect_to(const char *path, int flags)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address))) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
-}
-
 /* Makes PATH free for a socket: removes one that a process left behind that is gone. */
-static int clear_path(const char *path, struct pleat_message *message)
+static int clear_path(const struct sockaddr_un *address, struct pleat_message *message)
 {
     struct stat status;
     char quoted[PLEAT_QUOTE_BYTES];
+    const char *path = address->sun_path;
     if (lstat(path, &status))
         return PLEAT_OK;
     if (!S_ISSOCK(status.st_mode))
         return pleat_message_set(message, PLEAT_E_INVALID,
                                  "-qmp: %s is there already and isn't a socket, expected a path of its own",
                                  pleat_quote(quoted, path));
-    int fd = connect_to(path, SOCK_NONBLOCK);
-    if (fd >= 0 || errno == EAGAIN) {
-        if (fd >= 0)
-            close(fd);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool refused =
+        fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) && errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    if (!refused)
         return pleat_message_set(message, PLEAT_E_BUSY, "-qmp: somebody listens on %s already",
                                  pleat_quote(quoted, path));
-    }
-    if (errno == ECONNREFUSED)
-        unlink(path);
+    unlink(path);
     return PLEAT_OK;
 }
 
-static int open_server(struct pleat_monitor_socket *server, uv_loop_t *loop, const char *path,
-                       struct pleat_message *message)
+/* A socket that is bound to PATH, or a negative errno. libuv binds too, but hides why it failed. */
+static int bind_path(const struct sockaddr_un *address)
 {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
+        int error = -errno;
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int pleat_monitor_socket_open(struct pleat_monitor_socket *server, uv_loop_t *loop, const char *path,
+                              struct pleat_control *control, void (*before_answer)(void *context),
+                              void *context, struct pleat_message *message)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
     char quoted[PLEAT_QUOTE_BYTES];
-    int error = clear_path(path, message);
+    server->control = control;
+    server->before_answer = before_answer;
+    server->context = context;
+    if (strlen(path) >= sizeof(address.sun_path))
+        return pleat_message_set(message, PLEAT_E_INVALID,
+                                 "-qmp: UNIX socket path %s is too long, it must be less than %zu bytes",
+                                 pleat_quote(quoted, path), sizeof(address.sun_path));
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    int error = clear_path(&address, message);
     if (error)
         return error;
+    int fd = bind_path(&address);
+    if (fd < 0)
+        return pleat_message_set(message, PLEAT_E_NOT_FOUND, "-qmp: can't listen on %s: %s",
+                                 pleat_quote(quoted, path), strerror(-fd));
+    snprintf(server->path, sizeof(server->path), "%s", path);
     int status = uv_pipe_init(loop, &server->listener, 0);
-    if (status)
+    if (!status)
+        status = uv_pipe_open(&server->listener, fd);
+    if (status) {
+        close(fd);
+        unlink(path);
         return pleat_message_set(message, PLEAT_E_NO_MEMORY, "-qmp: %s", uv_strerror(status));
+    }
     server->listener.data = server;
     server->listening = true;
-    status = uv_pipe_bind(&server->listener, path);
-    if (!status)
-        status = uv_listen((uv_stream_t *)&server->listener, PLEAT_MONITOR_CLIENTS_MAX, somebody_connects);
+    status = uv_listen((uv_stream_t *)&server->listener, PLEAT_MONITOR_CLIENTS_MAX, somebody_connects);
     if (status)
         return pleat_message_set(message, PLEAT_E_NOT_FOUND, "-qmp: can't listen on %s: %s",
                                  pleat_quote(quoted, path), uv_strerror(status));
     return PLEAT_OK;
-}
-
-static int open_client(struct pleat_monitor_socket *server, uv_loop_t *loop, const char *path,
-                       struct pleat_message *message)
-{
-    char quoted[PLEAT_QUOTE_BYTES];
-    int fd = connect_to(path, 0);
-    if (fd < 0)
-        return pleat_message_set(message, PLEAT_E_NOT_FOUND, "-qmp: can't connect to %s: %s",
-                                 pleat_quote(quoted, path), strerror(errno));
-    struct pleat_monitor_client *client = new_client(server, loop);
-    if (!client || uv_pipe_open(&client->pipe, fd)) {
-        close(fd);
-        return pleat_message_set(message, PLEAT_E_NO_MEMORY, "-qmp: out of memory");
-    }
-    greet(client);
-    return PLEAT_OK;
-}
-
-int pleat_monitor_socket_open(struct pleat_monitor_socket *server, uv_loop_t *loop, const char *path,
-                              bool listens, struct pleat_control *control,
-                              void (*before_answer)(void *context), void *context,
-                              struct pleat_message *message)
-{
-    const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path);
-    server->control = control;
-    server->before_answer = before_answer;
-    server->context = context;
-    if (strlen(path) >= room) {
-        char quoted[PLEAT_QUOTE_BYTES];
-        return pleat_message_set(message, PLEAT_E_INVALID,
-                                 "-qmp: UNIX socket path %s is too long, it must be less than %zu bytes",
-                                 pleat_quote(quoted, path), room);
-    }
-    return listens ? open_server(server, loop, path, message) : open_client(server, loop, path, message);
 }
 
 void pleat_monitor_socket_event(struct pleat_monitor_socket *server, json_t *event)
@@ -299,7 +283,9 @@ void pleat_monitor_socket_close(struct pleat_monitor_socket *server)
             drop(&server->clients[i]);
         pleat_qmp_close(&server->clients[i].session);
     }
-    if (server->listening)
-        uv_close((uv_handle_t *)&server->listener, NULL);
+    if (!server->listening)
+        return;
     server->listening = false;
+    unlink(server->path);
+    uv_close((uv_handle_t *)&server->listener, NULL);
 }

@@ -36,6 +36,8 @@ struct pleat_monitor_client {
 struct pleat_monitor_socket {
     uv_pipe_t listener;
     bool listening;
+    /** Where it listens; removed when it is closed. */
+    char path[108];
     struct pleat_control *control;
     void (*before_answer)(void *context);
     void *context;
@@ -45,15 +47,14 @@ struct pleat_monitor_socket {
 };
 
 /**
- * Listens on PATH, or, if LISTENS is false, connects to somebody who does. A socket that nobody listens on
- * any more is replaced; it is removed again by pleat_monitor_socket_close(). BEFORE_ANSWER (may be NULL) is
- * called with CONTEXT before each answer. Errors: INVALID (PATH is too long, or something else is there),
- * BUSY (somebody listens there already), NOT_FOUND and what the message says else.
+ * Listens on PATH. A socket that nobody listens on any more is replaced; the new one is removed by
+ * pleat_monitor_socket_close(). BEFORE_ANSWER (may be NULL) is called with CONTEXT before each answer.
+ * Errors: INVALID (PATH is too long, or something else is there), BUSY (somebody listens there already), and
+ * NOT_FOUND, with what the host says.
  */
 int pleat_monitor_socket_open(struct pleat_monitor_socket *server, uv_loop_t *loop, const char *path,
-                              bool listens, struct pleat_control *control,
-                              void (*before_answer)(void *context), void *context,
-                              struct pleat_message *message);
+                              struct pleat_control *control, void (*before_answer)(void *context),
+                              void *context, struct pleat_message *message);
 
 /** Sends an event to all clients that have negotiated. EVENT stays the caller's. */
 void pleat_monitor_socket_event(struct pleat_monitor_socket *server, json_t *event);
