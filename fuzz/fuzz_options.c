@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "machine/options.h"
+#include "machine/synthetic.h"
 
 static const struct pleat_option_key keys[] = {
     {.name = "driver"},
@@ -56,6 +57,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             demand(cpus->number <= cpus->last && cpus->last <= 255);
     }
     pleat_options_free(&options);
+    struct pleat_synthetic_config config;
+    if (pleat_synthetic_parse(text, &config, &message)) {
+        demand_message(&message);
+    } else {
+        demand(config.unmovable_ppm + config.reclaimable_ppm <= PLEAT_PPM);
+        demand(config.mean_operations <= PLEAT_SYNTHETIC_MEAN_MAX && config.cpus >= 1 && config.cpus <= 256);
+        struct pleat_operations operations;
+        demand(!pleat_synthetic_prepare(&config, 3000, 100, &operations, &message) || message.text[0]);
+        pleat_operations_free(&operations);
+    }
     uint64_t number, last;
     bool on;
     char buffer[32];
