@@ -99,27 +99,41 @@ static int64_t allocate_inside(struct core *core, struct cpu *cpu, const struct 
     return slot_allocate(core, cpu, &wish, slot);
 }
 
-/* Whether an allocation of this size leaves the watermark alone. */
-static bool above_watermark(struct core *core, unsigned order, unsigned flags)
+/*
+ * Whether an allocation of this size leaves the watermark alone. The sum over all CPUs is made seldom: each
+ * time, the CPU may take a share of what is above the watermark before it has to look again.
+ */
+static bool above_watermark(struct core *core, struct cpu *cpu, unsigned order, unsigned flags)
 {
-    return flags & PLEAT_ALLOC_RESERVE ||
-           core_free_frames(core) >= (int64_t)(core->watermark + ((uint64_t)1 << order));
+    int64_t size = (int64_t)1 << order;
+    int64_t above;
+
+    if (flags & PLEAT_ALLOC_RESERVE)
+        return true;
+    if (cpu->allowance < size) {
+        above = core_free_frames(core) - (int64_t)core->watermark;
+        if (above < size)
+            return false;
+        cpu->allowance = above / (2 * (int64_t)core->cpu_count);
+        cpu->allowance = cpu->allowance < size ? size : cpu->allowance;
+    }
+    cpu->allowance -= size;
+    return true;
 }
 
 static int64_t allocate_once(struct core *core, unsigned order, unsigned flags, pleat_tag tag,
                              const struct wish *wish)
 {
-    struct cpu *cpu;
-    int64_t pfn;
+    struct cpu *cpu = cpu_begin(core);
+    int64_t pfn = PLEAT_E_NO_MEMORY;
 
-    if (!above_watermark(core, order, flags))
-        return PLEAT_E_NO_MEMORY;
-    cpu = cpu_begin(core);
-    pfn = allocate_inside(core, cpu, wish);
+    /* Filling an order-0 cache counts as much as it brings at least. */
+    if (above_watermark(core, cpu, order ? order : 5, flags) || above_watermark(core, cpu, order, flags))
+        pfn = allocate_inside(core, cpu, wish);
     if (pfn >= 0 && core->owner_shift) {
-        uint64_t entry = entry_of(core, (uint64_t)pfn);
+        uint64_t offset = (uint64_t)pfn & (block_frames(core) - 1);
 
-        atomic_store_explicit(entry_owner(core, entry, (uint64_t)pfn & (block_frames(core) - 1)),
+        atomic_store_explicit(head_owner(core, block_of(core, (uint64_t)pfn), offset, order),
                               owner_word(wish->mobility, order, tag), memory_order_release);
     }
     cpu_end(cpu);
@@ -232,7 +246,7 @@ static const char *free_refused(struct core *core, struct block *block, uint64_t
         return "it isn't allocated";
     if (!core->owner_shift)
         return NULL;
-    *word = owner_get(core, block, offset);
+    *word = atomic_load_explicit(head_owner(core, block, offset, order), memory_order_relaxed);
     if (OWNER_STATE(*word) == STATE_FREE)
         return OWNER_INDEX(*word) ? "it was never allocated" : "it isn't allocated, or was freed already";
     if (*word == OWNER_FREED)
@@ -283,14 +297,19 @@ __attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cp
         refused = free_refused(core, block, pfn, order, &word);
         if (refused || !core->owner_shift)
             break;
+        if (OWNER_STATE(word) == STATE_UNMOVABLE) {
+            /* Nobody else may change it. */
+            atomic_store_explicit(head_owner(core, block, offset, order), 0, memory_order_relaxed);
+            break;
+        }
         if (OWNER_STATE(word) == STATE_ISOLATING) {
-            if (!atomic_compare_exchange_strong(block_owner(core, block, offset), &word, OWNER_FREED))
+            if (!atomic_compare_exchange_strong(head_owner(core, block, offset, order), &word, OWNER_FREED))
                 continue;
             /* Whoever isolates it finds this and completes the free. */
             cpu_end(cpu);
             return PLEAT_OK;
         }
-        if (atomic_compare_exchange_strong(block_owner(core, block, offset), &word, 0))
+        if (atomic_compare_exchange_strong(head_owner(core, block, offset, order), &word, 0))
             break;
     }
     if (!refused)
@@ -315,9 +334,13 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
     if (unlikely(order != 0 || (entry & ENTRY_HOME_MASK) != cpu->home))
         return free_slow(core, cpu, pfn, order);
     if (likely(core->owner_shift)) {
-        _Atomic uint64_t *owner = entry_owner(core, entry, pfn & (block_frames(core) - 1));
+        uint64_t offset = pfn & (block_frames(core) - 1);
+        _Atomic uint64_t *owner = entry_owner(core, entry, offset);
         uint64_t word = atomic_load_explicit(owner, memory_order_relaxed);
 
+        /* Where nobody has written owners' words yet, one that looks right is chance. */
+        if (unlikely(!(entry_word(core, entry, offset) & WORD_INITIALISED)))
+            return free_slow(core, cpu, pfn, order);
         if ((word & OWNER_KIND_MASK) == STATE_MOVABLE) {
             if (unlikely(!atomic_compare_exchange_strong_explicit(owner, &word, 0, memory_order_acq_rel,
                                                                   memory_order_relaxed)))

@@ -3,7 +3,6 @@
  * Runs of clear bits in a pageblock. See bits.h.
  */
 #include "bits.h"
-#include "word.h"
 
 static uint64_t load(_Atomic uint64_t *word)
 {

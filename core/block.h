@@ -7,6 +7,12 @@
 
 #include "memmap.h"
 
+/* Whether `owner` added the block; boot memory is nobody's, which is NULL. */
+static inline bool block_is_owned(const struct block *block, const void *owner)
+{
+    return owner == (block->range.removable ? block->range.owner : NULL);
+}
+
 /* The hotplug lock: orders everything cold. Spins; held for bounded stretches. */
 void hotplug_lock(struct core *core);
 void hotplug_unlock(struct core *core);
@@ -19,6 +25,14 @@ static inline enum pleat_block_state block_state(const struct block *block)
 static inline struct zone *zone_of(struct core *core, unsigned node, unsigned kind)
 {
     return &core->zones[node * PLEAT_ZONE_KINDS + kind];
+}
+
+/* Frames that came into (went out of) use in a zone: in the allocator or in someone's hands, memmaps left
+ * out. */
+static inline void online_count(struct core *core, struct zone *zone, int64_t frames)
+{
+    zone->online_frames += (uint64_t)frames;
+    core->online_frames += (uint64_t)frames;
 }
 
 /* Tells the listeners of one block. For a GOING_ event: the first refusal tells those before it CANCEL, and

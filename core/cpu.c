@@ -7,7 +7,6 @@
 #include "bits.h"
 #include "check.h"
 #include "index.h"
-#include "word.h"
 
 void cpu_wait(struct cpu *cpu)
 {
@@ -348,6 +347,7 @@ static void cpu_drain(struct core *core, struct cpu *cpu, bool only_isolated)
                 slot_release(core, cpu, slot);
         }
     }
+    cpu->allowance = 0;
     if (cpu->huge_block && (!only_isolated || block_is_isolated(core, cpu->huge_block))) {
         atomic_store_explicit(&cpu->huge_block->huge_cpu, 0, memory_order_relaxed);
         cpu->huge_block = NULL;

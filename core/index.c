@@ -6,7 +6,6 @@
 
 #include "bits.h"
 #include "check.h"
-#include "word.h"
 
 #define NO_MASK MASKS /* what mask_of_word() says of CLASS_NONE */
 /* Pageblocks without a long enough run that a search passes over before it opens a new pageblock instead. */

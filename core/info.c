@@ -9,7 +9,6 @@
 #include "index.h"
 #include "look.h"
 #include "text.h"
-#include "word.h"
 
 /* Under the hotplug lock. */
 static void block_info(struct core *core, struct block *block, struct pleat_block_info *info)
@@ -235,7 +234,11 @@ static bool pageblock_is_valid(struct core *core, struct block *block, unsigned 
 {
     uint64_t pfn = block_start(core, block) + (uint64_t)pageblock * FRAMES;
     uint32_t word = pageblock_word(block, pageblock);
-    unsigned clear = bits_count_clear(block_bits(block, pageblock));
+    bool initialised = (word & WORD_INITIALISED) != 0;
+    unsigned clear = initialised ? bits_count_clear(block_bits(block, pageblock))
+                     : word & (WORD_ABSENT | WORD_WITHHELD | WORD_HUGE)
+                         ? 0
+                         : pageblock_fresh_count(block, pageblock);
     unsigned mask = mask_of_word(word);
     uint32_t slot = slot_count(core, block, pageblock);
 
@@ -250,8 +253,8 @@ static bool pageblock_is_valid(struct core *core, struct block *block, unsigned 
         return wrong(core, "a pageblock's count", pfn, WORD_FREE_COUNT(word) + slot, clear);
     if (mask < MASKS && !(atomic_load(&block->masks[mask]) >> pageblock & 1))
         return wrong(core, "a pageblock's place in its block's mask", pfn, 0, 1);
-    if (clear && WORD_HINT(word) < bits_largest_run(block_bits(block, pageblock)) && !(word & WORD_OWNED) &&
-        WORD_HINT(word) == 0)
+    if (clear && initialised && WORD_HINT(word) < bits_largest_run(block_bits(block, pageblock)) &&
+        !(word & WORD_OWNED) && WORD_HINT(word) == 0)
         return wrong(core, "a pageblock's longest run", pfn, WORD_HINT(word),
                      bits_largest_run(block_bits(block, pageblock)));
     return true;

@@ -9,7 +9,6 @@
 #include "cpu.h"
 #include "index.h"
 #include "text.h"
-#include "word.h"
 
 struct boot {
     struct core *core;
@@ -352,23 +351,17 @@ static void boot_pageblock(struct boot *boot, struct block *block, unsigned page
     struct core *core = boot->core;
     uint64_t start = block_start(core, block) + (uint64_t)pageblock * FRAMES;
     uint64_t end = start + FRAMES;
-    _Atomic uint64_t *bits = block_bits(block, pageblock);
 
     while (*at < boot->span_count && boot->spans[*at].start_pfn + boot->spans[*at].frames <= start)
         ++*at;
-    for (unsigned i = 0; i < WORD_COUNT; i++)
-        atomic_store_explicit(&bits[i], ~(uint64_t)0, memory_order_relaxed);
     if (*at == boot->span_count || boot->spans[*at].start_pfn >= end) {
         block->absent_frames += FRAMES;
         atomic_fetch_or_explicit(&block->words[pageblock], WORD_ABSENT, memory_order_relaxed);
         return;
     }
     if (boot->spans[*at].use == PLEAT_BOOT_FREE && boot->spans[*at].start_pfn <= start &&
-        boot->spans[*at].start_pfn + boot->spans[*at].frames >= end) {
-        for (unsigned i = 0; i < WORD_COUNT; i++)
-            atomic_store_explicit(&bits[i], 0, memory_order_relaxed);
+        boot->spans[*at].start_pfn + boot->spans[*at].frames >= end)
         return;
-    }
     mark(core, start, FRAMES, OWNER_ABSENT, true);
     block->absent_frames += FRAMES;
     for (unsigned i = *at; i < boot->span_count && boot->spans[i].start_pfn < end; i++) {
@@ -421,10 +414,15 @@ static void boot_blocks_online(struct core *core)
         if (zone->kind == PLEAT_ZONE_DMA)
             atomic_fetch_or(&core->directory[number], ENTRY_UNCACHED);
         atomic_fetch_add(&zone->blocks, 1);
-        zone->online_frames += block_frames(core) - block->absent_frames;
-        core->online_frames += block_frames(core) - block->absent_frames;
+        online_count(core, zone, (int64_t)(block_frames(core) - block->absent_frames));
         atomic_fetch_add(&core->free_base, (int64_t)count);
         atomic_store(&block->state, PLEAT_BLOCK_ONLINE);
+    }
+    for (uint64_t number = 0; number < core->block_count; number++) {
+        struct block *block = block_of(core, number << core->block_order);
+
+        if (block)
+            online_count(core, block_of(core, block->memmap_pfn)->zone, -(int64_t)core->memmap_frames);
     }
 }
 

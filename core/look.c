@@ -5,7 +5,6 @@
 #include "look.h"
 
 #include "cpu.h"
-#include "word.h"
 
 /* The first pageblock of an allocation larger than one. */
 static unsigned huge_head(struct block *block, unsigned pageblock)
@@ -50,7 +49,7 @@ static struct piece huge_piece(struct core *core, struct block *block, unsigned 
     uint64_t size;
 
     if (core->owner_shift) {
-        piece.word = owner_get(core, block, piece.head);
+        piece.word = atomic_load_explicit(&block->huge_owners[head], memory_order_acquire);
         if (OWNER_STATE(piece.word) != STATE_FREE) {
             piece.kind = kind_of_owner(core, piece.word);
             if (piece.word != OWNER_FREED)
@@ -61,6 +60,24 @@ static struct piece huge_piece(struct core *core, struct block *block, unsigned 
     /* The word and the owner's word aren't read in one: while either changes, stay inside the pageblock. */
     piece.frames = offset < piece.head + size ? piece.head + size - offset : FRAMES - offset % FRAMES;
     return piece;
+}
+
+/* The frame whose allocation reaches over `offset`; `offset` itself if there is none. Its bit is set and its
+ * own owner's word is free. */
+static uint64_t find_head(struct core *core, struct block *block, uint64_t offset)
+{
+    for (unsigned order = 1; order < PLEAT_PAGEBLOCK_ORDER; order++) {
+        uint64_t head = offset & ~(((uint64_t)1 << order) - 1);
+        uint64_t word;
+
+        if (head == offset)
+            continue;
+        word = owner_get(core, block, head);
+        if (OWNER_STATE(word) != STATE_FREE && word != OWNER_FREED && OWNER_ORDER(word) >= order &&
+            bit_get(block, head))
+            return head;
+    }
+    return offset;
 }
 
 struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
@@ -87,7 +104,8 @@ struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
     }
     if (word & WORD_HUGE)
         return huge_piece(core, block, pageblock, offset);
-    if (WORD_FREE_COUNT(word) == FRAMES)
+    /* Not initialised: all free; or a CPU has just taken it, and nothing in it can have been allocated. */
+    if (WORD_FREE_COUNT(word) == FRAMES || !(word & WORD_INITIALISED))
         return piece;
     bits = atomic_load_explicit(&block->bits[offset / 64], memory_order_acquire) >> (offset % 64);
     if (!(bits & 1)) {
@@ -98,16 +116,17 @@ struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
     piece.kind = FRAME_UNMOVABLE;
     if (!core->owner_shift)
         return piece;
-    if (!(word & WORD_INITIALISED)) {
-        piece.kind = FRAME_FREE; /* a CPU has just taken the pageblock */
-        return piece;
-    }
     piece.word = owner_get(core, block, offset);
+    if (!piece.word) {
+        piece.head = find_head(core, block, offset);
+        piece.word = owner_get(core, block, piece.head);
+    }
     piece.kind = kind_of_owner(core, piece.word);
     if (OWNER_STATE(piece.word) != STATE_FREE && piece.word != OWNER_FREED) {
         piece.order = OWNER_ORDER(piece.word);
-        if (piece.order < PLEAT_PAGEBLOCK_ORDER)
-            piece.frames = (uint64_t)1 << piece.order;
+        /* Not so only while it changes under our eyes. */
+        if (piece.order < PLEAT_PAGEBLOCK_ORDER && piece.head + ((uint64_t)1 << piece.order) > offset)
+            piece.frames = piece.head + ((uint64_t)1 << piece.order) - offset;
     }
     return piece;
 }

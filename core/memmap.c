@@ -18,7 +18,10 @@ bool memmap_measure(struct core *core)
     uint64_t owners = core->owner_shift ? pageblocks * FRAMES << core->owner_shift : 0;
 
     core->words_offset = pageblocks * BITS_BYTES;
-    core->head_offset = round_up(core->words_offset + pageblocks * sizeof(uint32_t), CACHE_LINE);
+    core->huge_offset = round_up(core->words_offset + pageblocks * sizeof(uint32_t), CACHE_LINE);
+    core->head_offset = core->huge_offset;
+    if (core->owner_shift)
+        core->head_offset = round_up(core->huge_offset + pageblocks * sizeof(uint64_t), CACHE_LINE);
     core->hot_bytes = (uint32_t)round_up(core->head_offset + sizeof(struct block), CACHE_LINE);
     core->memmap_bytes = owners + core->hot_bytes;
     core->memmap_frames = round_up(core->memmap_bytes, frame_bytes) / frame_bytes;
@@ -38,12 +41,13 @@ struct block *memmap_create(struct core *core, unsigned char *memmap, uint64_t m
     *entry = (uint64_t)(uintptr_t)memmap | attributes;
     hot = entry_hot(core, *entry);
     block = (struct block *)(void *)(hot + core->head_offset);
-    __builtin_memset(hot, 0, core->hot_bytes);
+    __builtin_memset((void *)block, 0, sizeof(*block));
     block->number = number;
     block->memmap_pfn = memmap_pfn;
     block->prefix_frames = prefix_frames;
     block->range = *range;
     block->bits = (_Atomic uint64_t *)(void *)hot;
+    block->huge_owners = (_Atomic uint64_t *)(void *)(hot + core->huge_offset);
     block->words = (_Atomic uint32_t *)(void *)(hot + core->words_offset);
     for (uint32_t i = 0; i < pageblocks; i++)
         atomic_store_explicit(&block->words[i], WORD_OFFLINE, memory_order_relaxed);
@@ -55,7 +59,15 @@ void pageblock_initialise(struct core *core, struct block *block, unsigned pageb
 {
     uint64_t start = (uint64_t)pageblock * FRAMES;
     unsigned prefix = pageblock_prefix(block, pageblock);
+    _Atomic uint64_t *bits = block_bits(block, pageblock);
 
+    for (unsigned i = 0; i < WORD_COUNT; i++) {
+        uint64_t word = prefix >= (i + 1) * 64 ? ~(uint64_t)0
+                        : prefix > i * 64      ? mask_of(0, prefix - i * 64)
+                                               : 0;
+
+        atomic_store_explicit(&bits[i], word, memory_order_relaxed);
+    }
     if (core->owner_shift) {
         _Atomic uint64_t *words = block_owner(core, block, start);
 

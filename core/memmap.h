@@ -57,6 +57,13 @@ static inline _Atomic uint64_t *entry_owner(const struct core *core, uint64_t en
     return (_Atomic uint64_t *)(void *)(entry_memmap(entry) + place);
 }
 
+static inline uint32_t entry_word(const struct core *core, uint64_t entry, uint64_t offset)
+{
+    unsigned char *words = entry_hot(core, entry) + core->words_offset;
+
+    return atomic_load_explicit((_Atomic uint32_t *)(void *)words + offset / FRAMES, memory_order_relaxed);
+}
+
 static inline struct block *entry_block(const struct core *core, uint64_t entry)
 {
     return (struct block *)(void *)(entry_hot(core, entry) + core->head_offset);
@@ -102,6 +109,14 @@ static inline void owner_set(const struct core *core, const struct block *block,
     atomic_store_explicit(block_owner(core, block, offset), word, memory_order_release);
 }
 
+/* The owner's word of an allocation of `order` whose first frame is at `offset`. */
+static inline _Atomic uint64_t *head_owner(const struct core *core, const struct block *block,
+                                           uint64_t offset, unsigned order)
+{
+    return order < PLEAT_PAGEBLOCK_ORDER ? block_owner(core, block, offset)
+                                         : &block->huge_owners[offset / FRAMES];
+}
+
 static inline uint32_t pageblock_word(const struct block *block, unsigned pageblock)
 {
     return atomic_load_explicit(&block->words[pageblock], memory_order_acquire);
@@ -128,9 +143,17 @@ static inline unsigned pageblock_prefix(const struct block *block, unsigned page
     return block->prefix_frames - before < FRAMES ? (unsigned)(block->prefix_frames - before) : FRAMES;
 }
 
+/* Free frames of a pageblock that nobody has used yet. */
+static inline unsigned pageblock_fresh_count(const struct block *block, unsigned pageblock)
+{
+    return FRAMES - pageblock_prefix(block, pageblock);
+}
+
 /*
- * Writes the owners' words of a pageblock that nobody has used yet: free ones, and the memmap's. Called by
- * the CPU that takes the pageblock first (which owns it then), or under the hotplug lock before it's online.
+ * Writes the bits and the owners' words of a pageblock that nobody has used yet: free ones, and the memmap's.
+ * Called by the CPU that takes the pageblock first (which owns it then), or under the hotplug lock before
+ * it's online. So an add writes a word a pageblock, and the rest is written when it is needed, where it is
+ * needed.
  */
 void pageblock_initialise(struct core *core, struct block *block, unsigned pageblock);
 

@@ -143,11 +143,29 @@ int pleat_set_policy(struct pleat *pleat, enum pleat_online_policy policy, unsig
 /* --- going online
  * ------------------------------------------------------------------------------------------------ */
 
-/* The word of a pageblock with `count` frames free, by its bits. */
+/* The order of the largest aligned run when the last `count` frames of a pageblock are free. */
+static unsigned fresh_run(unsigned count)
+{
+    unsigned order = 0;
+
+    while (order < PLEAT_PAGEBLOCK_ORDER && 2u << order <= count)
+        order++;
+    return order;
+}
+
+static unsigned free_frames(struct block *block, unsigned pageblock)
+{
+    if (pageblock_word(block, pageblock) & WORD_INITIALISED)
+        return bits_count_clear(block_bits(block, pageblock));
+    return pageblock_fresh_count(block, pageblock);
+}
+
+/* The word of a pageblock with `count` frames free. */
 static uint32_t published_word(struct block *block, unsigned pageblock, unsigned count, uint32_t flags)
 {
     uint32_t old = pageblock_word(block, pageblock);
-    unsigned order = count == FRAMES ? PLEAT_PAGEBLOCK_ORDER : bits_largest_run(block_bits(block, pageblock));
+    unsigned order =
+        old & WORD_INITIALISED ? bits_largest_run(block_bits(block, pageblock)) : fresh_run(count);
     /* The rest of a boot pageblock lies beside frames that stay for good. */
     uint32_t mobility = block->range.removable ? PLEAT_MOVABLE : PLEAT_UNMOVABLE;
 
@@ -157,7 +175,7 @@ static uint32_t published_word(struct block *block, unsigned pageblock, unsigned
 
 unsigned pageblock_publish(struct core *core, struct block *block, unsigned pageblock, uint32_t flags)
 {
-    unsigned count = bits_count_clear(block_bits(block, pageblock));
+    unsigned count = flags & (WORD_ABSENT | WORD_WITHHELD) ? 0 : free_frames(block, pageblock);
     uint32_t now = published_word(block, pageblock, count, flags);
 
     CHECK(word_is_valid(now));
@@ -172,12 +190,6 @@ struct pleat_online {
     uint64_t given;   /* whole pageblocks */
     uint64_t touched; /* pageblocks given in parts: their bits say which */
 };
-
-static void bits_fill(struct block *block, unsigned pageblock, uint64_t value)
-{
-    for (unsigned i = 0; i < WORD_COUNT; i++)
-        atomic_store_explicit(&block_bits(block, pageblock)[i], value, memory_order_relaxed);
-}
 
 /* Sets or clears the bits of frames from..to-1 of a block that nobody allocates from. */
 static void bits_write(struct block *block, uint64_t from, uint64_t to, bool set)
@@ -196,14 +208,18 @@ static void bits_write(struct block *block, uint64_t from, uint64_t to, bool set
 static void give_part(struct pleat_online *online, unsigned pageblock, uint64_t from, uint64_t to)
 {
     uint64_t bit = (uint64_t)1 << pageblock;
+    uint64_t start = (uint64_t)pageblock * FRAMES;
+    unsigned prefix = pageblock_prefix(online->block, pageblock);
 
     /* Without owners' words nothing says which frames of a pageblock are withheld. */
     if (!online->core->owner_shift || online->given & bit)
         return;
     if (!(online->touched & bit)) {
-        bits_fill(online->block, pageblock, ~(uint64_t)0);
+        pageblock_initialise(online->core, online->block, pageblock);
+        bits_write(online->block, start + prefix, start + FRAMES, true);
         online->touched |= bit;
     }
+    from = from < start + prefix ? start + prefix : from;
     bits_write(online->block, from, to, false);
 }
 
@@ -227,7 +243,7 @@ void pleat_online_give(struct pleat_online *online, uint64_t start_pfn, uint64_t
     }
 }
 
-/* Sets the bits, and the owners' words where frames of different kinds meet; returns the word's flags. */
+/* Writes the owners' words where given frames and others meet. Returns the word's flags. */
 static uint32_t prepare_pageblock(struct pleat_online *online, unsigned pageblock)
 {
     struct core *core = online->core;
@@ -236,22 +252,17 @@ static uint32_t prepare_pageblock(struct pleat_online *online, unsigned pagebloc
     uint64_t start = (uint64_t)pageblock * FRAMES;
     unsigned prefix = pageblock_prefix(block, pageblock);
 
-    if (!((online->given | online->touched) & bit)) {
-        bits_fill(block, pageblock, ~(uint64_t)0);
-        return prefix == FRAMES ? 0 : WORD_WITHHELD;
-    }
     if (online->given & bit) {
-        /* The bits were cleared when the memmap was made or the block went offline. */
         if (online->touched & bit)
-            bits_fill(block, pageblock, 0);
-    } else {
-        pageblock_initialise(core, block, pageblock);
-        for (uint64_t offset = start + prefix; offset < start + FRAMES; offset++) {
-            if (bit_get(block, offset))
-                owner_set(core, block, offset, owner_word_special(OWNER_WITHHELD));
-        }
+            atomic_fetch_and_explicit(&block->words[pageblock], ~WORD_INITIALISED, memory_order_relaxed);
+        return 0;
     }
-    bits_write(block, start, start + prefix, true);
+    if (!(online->touched & bit))
+        return prefix == FRAMES ? 0 : WORD_WITHHELD;
+    for (uint64_t offset = start + prefix; offset < start + FRAMES; offset++) {
+        if (bit_get(block, offset))
+            owner_set(core, block, offset, owner_word_special(OWNER_WITHHELD));
+    }
     return 0;
 }
 
@@ -264,8 +275,7 @@ static uint64_t publish_block(struct pleat_online *online)
 
     for (unsigned i = 0; i < online->core->block_pageblocks; i++) {
         uint32_t flags = prepare_pageblock(online, i);
-        bool whole = online->given >> i & 1 && !pageblock_prefix(block, i);
-        unsigned count = whole ? FRAMES : bits_count_clear(block_bits(block, i));
+        unsigned count = flags & WORD_WITHHELD ? 0 : free_frames(block, i);
         uint32_t now = published_word(block, i, count, flags);
         unsigned mask = mask_of_word(now);
 
@@ -299,8 +309,7 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone)
     atomic_store_explicit(&core->directory[block->number], attributes, memory_order_release);
     count = publish_block(&online);
     atomic_fetch_add_explicit(&zone->blocks, 1, memory_order_relaxed);
-    zone->online_frames += count;
-    core->online_frames += count;
+    online_count(core, zone, (int64_t)count);
     atomic_fetch_add_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     atomic_store_explicit(&block->state, PLEAT_BLOCK_ONLINE, memory_order_relaxed);
     listeners_tell(core, PLEAT_ONLINE, block, zone);
@@ -366,12 +375,10 @@ void block_go_offline(struct core *core, struct block *block)
         atomic_store_explicit(&block->words[i], WORD_OFFLINE, memory_order_release);
     }
     index_forget_block(core, block);
-    __builtin_memset((void *)block->bits, 0, core->words_offset);
     block->isolated_count = 0;
     block->zone = NULL;
     atomic_fetch_sub_explicit(&zone->blocks, 1, memory_order_relaxed);
-    zone->online_frames -= count;
-    core->online_frames -= count;
+    online_count(core, zone, -(int64_t)count);
     atomic_fetch_sub_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     atomic_store_explicit(&block->state, PLEAT_BLOCK_OFFLINE, memory_order_relaxed);
     if (block->range.ops && block->range.ops->offline_frames)
@@ -383,6 +390,48 @@ void block_go_offline(struct core *core, struct block *block)
 /* --- giving fake-offline frames back
  * ------------------------------------------------------------------------------- */
 
+/* Everything in the pageblock is withheld, or no one's for other reasons; and something is withheld. */
+static bool pageblock_is_withheld(struct core *core, struct block *block, unsigned pageblock)
+{
+    uint32_t word = pageblock_word(block, pageblock);
+    uint64_t start = (uint64_t)pageblock * FRAMES;
+    bool withheld = false;
+
+    if (word & WORD_ISOLATED)
+        return false;
+    if (word & WORD_WITHHELD)
+        return true;
+    if (WORD_FREE_COUNT(word) || word & (WORD_OWNED | WORD_HUGE | WORD_ABSENT) ||
+        !(word & WORD_INITIALISED) || !core->owner_shift)
+        return false;
+    for (uint64_t offset = start; offset < start + FRAMES; offset++) {
+        uint64_t owner = owner_get(core, block, offset);
+
+        if (owner == owner_word_special(OWNER_WITHHELD))
+            withheld = true;
+        else if (owner != owner_word_special(OWNER_MEMMAP) && owner != owner_word_special(OWNER_ABSENT))
+            return false;
+    }
+    return withheld;
+}
+
+static void unwithhold(struct core *core, struct block *block, unsigned pageblock)
+{
+    uint64_t start = (uint64_t)pageblock * FRAMES;
+
+    if (pageblock_word(block, pageblock) & WORD_WITHHELD) {
+        /* Its bits and owners' words are from before it was withheld. */
+        atomic_fetch_and_explicit(&block->words[pageblock], ~WORD_INITIALISED, memory_order_relaxed);
+        return;
+    }
+    for (uint64_t offset = start; offset < start + FRAMES; offset++) {
+        if (owner_get(core, block, offset) != owner_word_special(OWNER_WITHHELD))
+            continue;
+        owner_set(core, block, offset, 0);
+        bits_write(block, offset, offset + 1, false);
+    }
+}
+
 static int give(struct core *core, const void *owner, uint64_t start_pfn, uint64_t frames)
 {
     struct block *block = block_of(core, start_pfn);
@@ -390,29 +439,21 @@ static int give(struct core *core, const void *owner, uint64_t start_pfn, uint64
     unsigned first = (unsigned)(offset / FRAMES), count = (unsigned)(frames / FRAMES);
     uint64_t total = 0;
 
-    if (!block || offset + frames > block_frames(core))
+    if (!block || frames > block_frames(core) - offset)
         return PLEAT_E_NOT_FOUND;
-    if (block->range.owner != owner)
+    if (!block_is_owned(block, owner))
         return PLEAT_E_NOT_OWNER;
     if (block_state(block) != PLEAT_BLOCK_ONLINE)
         return PLEAT_E_STATE;
     for (unsigned i = 0; i < count; i++) {
-        uint32_t word = pageblock_word(block, first + i);
-
-        if (!(word & WORD_WITHHELD) || word & WORD_ISOLATED)
+        if (!pageblock_is_withheld(core, block, first + i))
             return PLEAT_E_STATE;
     }
     for (unsigned i = 0; i < count; i++) {
-        unsigned prefix = pageblock_prefix(block, first + i);
-
-        bits_fill(block, first + i, 0);
-        bits_write(block, (uint64_t)(first + i) * FRAMES, (uint64_t)(first + i) * FRAMES + prefix, true);
-        /* Its owners' words are from before it was withheld. */
-        atomic_fetch_and_explicit(&block->words[first + i], ~WORD_INITIALISED, memory_order_relaxed);
+        unwithhold(core, block, first + i);
         total += pageblock_publish(core, block, first + i, 0);
     }
-    block->zone->online_frames += total;
-    core->online_frames += total;
+    online_count(core, block->zone, (int64_t)total);
     atomic_fetch_add_explicit(&core->free_base, (int64_t)total, memory_order_relaxed);
     return PLEAT_OK;
 }

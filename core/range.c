@@ -79,6 +79,7 @@ static int64_t metadata_allocate(struct core *core, unsigned node, bool any_node
             owner_set(core, block, offset + i, owner_word_special(OWNER_MEMMAP));
         metadata_free(core, cpu, (uint64_t)pfn + core->memmap_frames,
                       ((uint64_t)1 << order) - core->memmap_frames);
+        online_count(core, block->zone, -(int64_t)core->memmap_frames);
     }
     cpu_end(cpu);
     return pfn;
@@ -89,6 +90,7 @@ static void metadata_release(struct core *core, uint64_t pfn)
     struct cpu *cpu = cpu_begin(core);
 
     metadata_free(core, cpu, pfn, core->memmap_frames);
+    online_count(core, block_of(core, pfn)->zone, (int64_t)core->memmap_frames);
     cpu_end(cpu);
 }
 
@@ -117,19 +119,6 @@ static int range_check(const struct core *core, const struct pleat_range_config 
         config->frames >> core->block_order >= config->frames / core->memmap_frames)
         return PLEAT_E_UNSUPPORTED;
     return PLEAT_OK;
-}
-
-/* Where the memmap of the range's block `i` lies. */
-static int64_t memmap_place(struct core *core, const struct range *range, uint64_t i)
-{
-    switch (range->memmap_mode) {
-    case PLEAT_MEMMAP_BLOCK:
-        return (int64_t)(range->start_pfn + (i << core->block_order));
-    case PLEAT_MEMMAP_RANGE:
-        return (int64_t)(range->start_pfn + i * core->memmap_frames);
-    default:
-        return metadata_allocate(core, range->node, (range->flags & PLEAT_MEMMAP_HINT) != 0);
-    }
 }
 
 /* Frames at the start of the range's block `i` that hold memmaps. */
@@ -169,45 +158,75 @@ static void unlink_blocks(struct core *core, uint64_t start_pfn, uint64_t blocks
     core_wait_all(core);
 }
 
-static int add_blocks(struct core *core, const struct range *range)
+/* Puts a block that was added online, if the flags or the policy say so and no listener refuses. */
+static void online_added(struct core *core, const struct pleat_range_config *config, struct block *block)
+{
+    unsigned kind =
+        config->flags & PLEAT_ADD_FORCE_ONLINE ? (unsigned)config->force_zone : zone_by_policy(core, block);
+    struct zone *zone;
+
+    if (kind == PLEAT_ZONE_KINDS)
+        return;
+    zone = zone_of(core, block->range.node, kind);
+    if (!listeners_tell(core, PLEAT_GOING_ONLINE, block, zone))
+        block_go_online(core, block, zone);
+}
+
+static struct block *link_block(struct core *core, const struct range *range, uint64_t i, uint64_t memmap_pfn)
+{
+    unsigned char *memmap = core->port.frame_pointer(core->port.context, memmap_pfn);
+    uint64_t number = (range->start_pfn >> core->block_order) + i;
+    struct block *block;
+    uint64_t entry;
+
+    block = memmap_create(core, memmap, memmap_pfn, number, range, memmap_prefix(core, range, i), &entry);
+    atomic_store_explicit(&core->directory[number], entry, memory_order_release);
+    return block;
+}
+
+/* The metadata comes from memory that may run out: all blocks are there before the first goes online. */
+static int add_with_memmap_elsewhere(struct core *core, const struct pleat_range_config *config,
+                                     const struct range *range)
 {
     uint64_t blocks = range->frames >> core->block_order;
 
     for (uint64_t i = 0; i < blocks; i++) {
-        int64_t place = memmap_place(core, range, i);
-        unsigned char *memmap = NULL;
-        uint64_t entry, number = (range->start_pfn >> core->block_order) + i;
+        int64_t place = metadata_allocate(core, range->node, (range->flags & PLEAT_MEMMAP_HINT) != 0);
 
-        if (place >= 0)
-            memmap = core->port.frame_pointer(core->port.context, (uint64_t)place);
-        if (place < 0 || (uintptr_t)memmap & ENTRY_ATTRIBUTES) {
-            if (place >= 0 && range->memmap_mode == PLEAT_MEMMAP_NORMAL)
-                metadata_release(core, (uint64_t)place);
+        if (place < 0) {
             unlink_blocks(core, range->start_pfn, i);
-            return place < 0 ? (int)place : PLEAT_E_INVALID;
+            return (int)place;
         }
-        memmap_create(core, memmap, (uint64_t)place, number, range, memmap_prefix(core, range, i), &entry);
-        atomic_store_explicit(&core->directory[number], entry, memory_order_release);
+        link_block(core, range, i, (uint64_t)place);
     }
+    for (uint64_t i = 0; i < blocks; i++)
+        online_added(core, config, block_of(core, range->start_pfn + (i << core->block_order)));
     return PLEAT_OK;
 }
 
-static void online_added(struct core *core, const struct pleat_range_config *config)
+static int add_blocks(struct core *core, const struct pleat_range_config *config, const struct range *range)
 {
-    for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
-         pfn += block_frames(core)) {
-        struct block *block = block_of(core, pfn);
-        unsigned kind = zone_by_policy(core, block);
-        struct zone *zone;
+    uint64_t blocks = range->frames >> core->block_order;
+    uint64_t stride = range->memmap_mode == PLEAT_MEMMAP_BLOCK ? block_frames(core) : core->memmap_frames;
 
-        if (config->flags & PLEAT_ADD_FORCE_ONLINE)
-            kind = config->force_zone;
-        if (kind == PLEAT_ZONE_KINDS)
-            continue;
-        zone = zone_of(core, block->range.node, kind);
-        if (!listeners_tell(core, PLEAT_GOING_ONLINE, block, zone))
-            block_go_online(core, block, zone);
+    if (range->memmap_mode == PLEAT_MEMMAP_NORMAL)
+        return add_with_memmap_elsewhere(core, config, range);
+    for (uint64_t i = 0; i < blocks; i++) {
+        if ((uintptr_t)core->port.frame_pointer(core->port.context, range->start_pfn + i * stride) &
+            ENTRY_ATTRIBUTES)
+            return PLEAT_E_INVALID;
     }
+    if (range->memmap_mode == PLEAT_MEMMAP_BLOCK) {
+        /* One block after the other, so that its metadata is still in the caches when it goes online. */
+        for (uint64_t i = 0; i < blocks; i++)
+            online_added(core, config, link_block(core, range, i, range->start_pfn + i * stride));
+        return PLEAT_OK;
+    }
+    for (uint64_t i = 0; i < blocks; i++)
+        link_block(core, range, i, range->start_pfn + i * stride);
+    for (uint64_t i = 0; i < blocks; i++)
+        online_added(core, config, block_of(core, range->start_pfn + (i << core->block_order)));
+    return PLEAT_OK;
 }
 
 int pleat_add(struct pleat *pleat, const struct pleat_range_config *config)
@@ -223,22 +242,17 @@ int pleat_add(struct pleat *pleat, const struct pleat_range_config *config)
                           .memmap_mode = (uint8_t)config->memmap_mode,
                           .flags = (uint8_t)config->flags,
                           .removable = true};
+    bool hint = (config->flags & PLEAT_MEMMAP_HINT) != 0;
     int error;
 
     hotplug_lock(core);
     error = range_check(core, config);
     if (!error)
-        error = add_blocks(core, &range);
-    else if (error == PLEAT_E_UNSUPPORTED && config->flags & PLEAT_MEMMAP_HINT) {
+        error = add_blocks(core, config, &range);
+    if (hint && (error == PLEAT_E_UNSUPPORTED || error == PLEAT_E_NO_MEMORY)) {
         range.memmap_mode = PLEAT_MEMMAP_BLOCK;
-        error = add_blocks(core, &range);
+        error = add_blocks(core, config, &range);
     }
-    if (error == PLEAT_E_NO_MEMORY && config->flags & PLEAT_MEMMAP_HINT) {
-        range.memmap_mode = PLEAT_MEMMAP_BLOCK;
-        error = add_blocks(core, &range);
-    }
-    if (!error)
-        online_added(core, config);
     hotplug_unlock(core);
     return error;
 }

@@ -15,7 +15,8 @@
 #include "index.h"
 #include "look.h"
 
-#define PIN_TRIES 3u
+#define PIN_TRIES     3u
+#define RECLAIM_TRIES 8u
 
 enum take_state {
     TAKE_ENDED = 0,  /* nothing is isolated */
@@ -26,6 +27,7 @@ struct take {
     struct core *core;
     struct pleat_take_config config;
     enum take_state state;
+    unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
     uint64_t next_pfn;   /* everything before it was free when it was passed */
     uint64_t moved;      /* frames */
@@ -76,8 +78,9 @@ static int each_block(struct take *take,
 static int check_block(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
 {
     const void *owner = take->config.owner;
+    bool everybody = !owner && take->config.goal != PLEAT_TAKE_TO_FAKE_OFFLINE;
 
-    if (owner && block->range.owner != owner)
+    if (!everybody && !block_is_owned(block, owner))
         return PLEAT_E_NOT_OWNER;
     if (take->config.goal == PLEAT_TAKE_TO_OFFLINE && !block->range.removable)
         return PLEAT_E_NOT_OWNER;
@@ -252,7 +255,7 @@ static void source_free(struct core *core, struct block *block, uint64_t offset,
 static void put_back(struct core *core, struct block *block, const struct piece *piece)
 {
     uint64_t expected = piece->word | STATE_ISOLATING;
-    _Atomic uint64_t *owner = block_owner(core, block, piece->head);
+    _Atomic uint64_t *owner = head_owner(core, block, piece->head, OWNER_ORDER(piece->word));
 
     if (atomic_compare_exchange_strong(owner, &expected, piece->word))
         return;
@@ -277,9 +280,9 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
     else
         pfn = allocate_huge(core, cpu, &wish);
     if (pfn >= 0) {
-        uint64_t entry = entry_of(core, (uint64_t)pfn);
+        uint64_t offset = (uint64_t)pfn & (block_frames(core) - 1);
 
-        atomic_store_explicit(entry_owner(core, entry, (uint64_t)pfn & (block_frames(core) - 1)), piece->word,
+        atomic_store_explicit(head_owner(core, block_of(core, (uint64_t)pfn), offset, order), piece->word,
                               memory_order_release);
     }
     cpu_end(cpu);
@@ -298,7 +301,7 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
     int64_t to;
     int error;
 
-    if (!atomic_compare_exchange_strong(block_owner(core, block, piece->head), &expected,
+    if (!atomic_compare_exchange_strong(head_owner(core, block, piece->head, order), &expected,
                                         piece->word | STATE_ISOLATING))
         return PLEAT_E_BUSY; /* freed under our eyes */
     error = owner->ops->isolate(owner->context, from, order, cookie);
@@ -310,7 +313,7 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
     error =
         to < 0 ? PLEAT_E_NO_MEMORY : owner->ops->migrate(owner->context, from, (uint64_t)to, order, cookie);
     if (!error) {
-        atomic_store(block_owner(core, block, piece->head), 0);
+        atomic_store(head_owner(core, block, piece->head, order), 0);
         source_free(core, block, piece->head, order);
         take->moved += (uint64_t)1 << order;
         return PLEAT_OK;
@@ -388,7 +391,10 @@ static bool pageblock_is_quiet(struct core *core, struct block *block, unsigned 
     uint64_t offset = (uint64_t)pageblock * FRAMES;
     uint64_t stop = offset + FRAMES;
 
-    if (word & (WORD_ABSENT | WORD_WITHHELD) || WORD_FREE_COUNT(word) == FRAMES)
+    if (word & (WORD_ABSENT | WORD_WITHHELD) ||
+        WORD_FREE_COUNT(word) == pageblock_fresh_count(block, pageblock))
+        return true;
+    if (!(word & WORD_INITIALISED) && !(word & (WORD_HUGE | WORD_OWNED)))
         return true;
     if (word & WORD_OWNED || WORD_FREE_COUNT(word) != bits_count_clear(block_bits(block, pageblock)))
         return false;
@@ -427,7 +433,13 @@ static unsigned withhold(struct core *core, struct block *block, unsigned pagebl
         pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED);
         return 0;
     }
-    if (count + prefix < FRAMES && core->owner_shift) {
+    block_unmovable_clear(block, pageblock);
+    if (count + prefix == FRAMES) {
+        pageblock_flags(core, block, pageblock, WORD_WITHHELD,
+                        WORD_ISOLATED | WORD_COUNT_MASK | WORD_INITIALISED);
+        return count;
+    }
+    if (core->owner_shift) {
         /* Absent or single withheld frames are among them: owners' words tell which. */
         for (uint64_t offset = (uint64_t)pageblock * FRAMES; offset < (pageblock + 1ull) * FRAMES; offset++) {
             if (!bit_get(block, offset))
@@ -436,11 +448,7 @@ static unsigned withhold(struct core *core, struct block *block, unsigned pagebl
     }
     for (unsigned i = 0; i < WORD_COUNT; i++)
         atomic_store_explicit(&bits[i], ~(uint64_t)0, memory_order_relaxed);
-    block_unmovable_clear(block, pageblock);
-    if (count + prefix == FRAMES)
-        pageblock_flags(core, block, pageblock, WORD_WITHHELD, WORD_ISOLATED | WORD_COUNT_MASK);
-    else
-        pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
+    pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
     return count;
 }
 
@@ -453,8 +461,7 @@ static int finish_fake_offline(struct take *take, struct block *block, uint64_t 
         count += withhold(core, block, (unsigned)i);
         isolation_less(core, block);
     }
-    block->zone->online_frames -= count;
-    core->online_frames -= count;
+    online_count(core, block->zone, -(int64_t)count);
     atomic_fetch_sub_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     return PLEAT_OK;
 }
@@ -562,6 +569,7 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *storage, uint64_t bu
 {
     struct core *core = core_of(pleat);
     struct take *take = take_of(storage);
+    bool ask = false;
     unsigned node;
     int result;
 
@@ -572,10 +580,11 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *storage, uint64_t bu
     result = step(take, budget);
     if (result == PLEAT_OK)
         take->state = TAKE_ENDED;
-    else if (result < 0 && (result != PLEAT_E_NO_MEMORY || !core->reclaim))
+    else if (result < 0 &&
+             !(ask = result == PLEAT_E_NO_MEMORY && core->reclaim && take->reclaims++ < RECLAIM_TRIES))
         lift(take);
     hotplug_unlock(core);
-    if (result == PLEAT_E_NO_MEMORY && core->reclaim) {
+    if (ask) {
         /* Nowhere to move to: whoever can shall free some, else it has failed. */
         if (core->reclaim(core->reclaim_context, node, PLEAT_PAGEBLOCK_FRAMES))
             return PLEAT_MORE;
@@ -626,6 +635,16 @@ int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, 
 
 int pleat_free_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames)
 {
+    struct core *core = core_of(pleat);
+
+    /* All of it is looked at before the first is freed. */
+    for (uint64_t i = 0; i < frames && core->owner_shift; i++) {
+        unsigned order = 1;
+        pleat_tag tag;
+
+        if (pleat_frame_tag(pleat, start_pfn + i, &tag, &order) || order)
+            return PLEAT_E_MISUSE;
+    }
     for (uint64_t i = 0; i < frames; i++) {
         int error = pleat_free(pleat, start_pfn + i, 0);
 

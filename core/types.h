@@ -4,22 +4,25 @@
  *
  *   owner's word   64 bits a frame: who has it, whether it can be moved (may be left out)
  *   bits           512 a pageblock, one cache line: set = not free (or absent, withheld, in a CPU's cache)
- *   word           32 bits a pageblock: free count, mobility, flags, where it stands in the index
- *   block          the head of a memory block's memmap: masks of its pageblocks by class
- *   zone           sets of blocks by class, so that a search costs the same in any amount of memory
- *   cpu            what one CPU has taken for itself: caches of frames, pageblocks ("slots")
- *   core           the instance
+ *   huge owner     64 bits a pageblock: the owner's word of a pageblock that is allocated whole; beside the
+ * words, because owners' words of pageblocks' first frames would share a few cache sets word           32
+ * bits a pageblock: free count, mobility, flags, where it stands in the index block          the head of a
+ * memory block's memmap: masks of its pageblocks by class zone           sets of blocks by class, so that a
+ * search costs the same in any amount of memory cpu            what one CPU has taken for itself: caches of
+ * frames, pageblocks ("slots") core           the instance
  *
  * A memmap is one piece of memory: owners' words of the first `colour` pageblocks, then the hot part (bits,
  * words, head), then the other owners' words. The colour differs from block to block so that the hot parts
  * of all blocks, which begin at equal addresses modulo a block, don't meet in the same cache sets.
  *
  * Invariants, with n(X) for the number of frames that are X:
- *   bits clear in a pageblock = word.count + count of the slot that has it (when nobody is inside)
- *   word.class != NONE        = not owned, isolated, huge, withheld, absent, offline, and count > 0
- *   a pageblock with a class stands in at least one mask of its block (stale extra places are allowed)
- *   a mask that isn't empty has its block in the zone's set (stale extra places are allowed)
- *   free frames = core.free_base + sum over CPUs (free_delta + cached + counts of slots)
+ *   a pageblock that isn't initialised has neither bits nor owners' words: what its flags don't say is free,
+ *     but for the memmap frames at the block's start
+ *   bits clear in an initialised pageblock = word.count + count of the slot that has it (when nobody is
+ * inside) word.class != NONE        = not owned, isolated, huge, withheld, absent, offline, and count > 0 a
+ * pageblock with a class stands in at least one mask of its block (stale extra places are allowed) a mask
+ * that isn't empty has its block in the zone's set (stale extra places are allowed) free frames =
+ * core.free_base + sum over CPUs (free_delta + cached + counts of slots)
  */
 #ifndef PLEAT_CORE_TYPES_H
 #define PLEAT_CORE_TYPES_H
@@ -34,6 +37,8 @@
 #include <pleat/port.h>
 
 #include "pleat_port.h"
+
+#include "word.h"
 
 #if UINTPTR_MAX < UINT64_MAX
 #error "Pleat needs a 64-bit target: frame numbers and pointers to metadata are 64 bits wide"
@@ -112,7 +117,7 @@ static inline unsigned owner_mobility(uint64_t word)
 #define WORD_WITHHELD       (1u << 23) /* fake-offline as a whole */
 #define WORD_ABSENT         (1u << 24) /* no memory behind any of it */
 #define WORD_OFFLINE        (1u << 25) /* its block isn't online */
-#define WORD_INITIALISED    (1u << 26) /* its owners' words have been written */
+#define WORD_INITIALISED    (1u << 26) /* its bits and owners' words have been written */
 #define WORD_NO_CLASS       (WORD_OWNED | WORD_HUGE | WORD_ISOLATED | WORD_WITHHELD | WORD_ABSENT | WORD_OFFLINE)
 
 #define WORD_FREE_COUNT(word) ((word)&WORD_COUNT_MASK)
@@ -160,8 +165,9 @@ struct block {
     uint64_t number;            /* start_pfn / frames of a block */
     _Atomic uint32_t *words;
     _Atomic uint64_t *bits;
-    uint64_t memmap_pfn;    /* where this memmap lies */
-    uint32_t prefix_frames; /* so many frames at the block's start hold memmaps */
+    _Atomic uint64_t *huge_owners; /* owner's word of a pageblock that is allocated whole */
+    uint64_t memmap_pfn;           /* where this memmap lies */
+    uint32_t prefix_frames;        /* so many frames at the block's start hold memmaps */
     uint32_t absent_frames;
     uint32_t isolated_count;   /* pageblocks isolated; under the hotplug lock */
     _Atomic uint8_t state;     /* enum pleat_block_state */
@@ -219,6 +225,7 @@ struct cpu {
     uint32_t node;
     uint32_t number;
     _Atomic int64_t free_delta; /* frames that came to (went from) pageblocks' words by this CPU */
+    int64_t allowance;          /* frames that it may take before it looks at the watermark again */
     struct block *huge_block;   /* where it found the last huge frame */
     struct slot slots[SLOT_KINDS][MOBILITIES];
     alignas(64) struct cache caches[MOBILITIES];
@@ -258,7 +265,7 @@ struct core {
     uint64_t highest_pfn;
     uint64_t dma_end_pfn, dma32_end_pfn;
     uint64_t memmap_frames, memmap_bytes;
-    uint64_t words_offset, head_offset; /* in the hot part */
+    uint64_t words_offset, huge_offset, head_offset; /* in the hot part */
     uint64_t table_pfn, table_bytes;
     uint64_t watermark;
     uint64_t (*reclaim)(void *context, unsigned node, uint64_t frames);

@@ -260,8 +260,9 @@ int pleat_remove(struct pleat *pleat, const void *owner, uint64_t start_pfn, uin
  * Errors: NOT_FOUND, STATE, REFUSED (a listener), INVALID (the zone can't hold them: DMA by address). */
 int pleat_online(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, enum pleat_zone_kind zone);
 
-/** Puts fake-offline frames of an online block, whole pageblocks, into the allocator. Errors: NOT_FOUND,
- * NOT_OWNER, STATE (not online, or not all fake-offline). */
+/** Puts fake-offline frames of an online block, whole pageblocks, into the allocator; `owner` NULL: of boot
+ * memory. Errors: NOT_FOUND, NOT_OWNER, STATE (not online, or a pageblock with nothing fake-offline, or with
+ * frames in use). */
 int pleat_give(struct pleat *pleat, const void *owner, uint64_t start_pfn, uint64_t frames);
 
 /* --- Taking a range back ------------------------------------------------------------------------------ */
@@ -302,8 +303,9 @@ struct pleat_take_config {
     uint64_t start_pfn;
     uint64_t frames;
     enum pleat_take_goal goal;
-    pleat_tag tag;        /**< of what is allocated */
-    const void *owner;    /**< TO_FAKE_OFFLINE: who added the range; else NULL is everybody */
+    pleat_tag tag; /**< of what is allocated */
+    /** Who added the range. NULL for TO_FAKE_OFFLINE: boot memory; for the other goals: anybody's. */
+    const void *owner;
     uint64_t deadline_ns; /**< of the port's clock; 0: none */
 };
 
@@ -338,7 +340,8 @@ void pleat_take_report(const struct pleat_take *take, uint64_t *moved, struct pl
  * Errors as those. `attempts`: steps of 512 frames at most, 0: no limit but the pins' three tries. */
 int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, pleat_tag tag);
 
-/** Frees frames that a take allocated, or a part of them. Errors: MISUSE. */
+/** Frees frames that a take allocated, or a part of them. Errors: MISUSE (not all are allocated so; nothing
+ * was freed, unless others free the same frames meanwhile). */
 int pleat_free_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames);
 
 /* --- Listeners ---------------------------------------------------------------------------------------- */
