@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Benchmarks of the guest core: allocation, recorded traces, adding memory, taking it back.
+ *
+ * The guest's memory is an anonymous mapping of address space; where only metadata matters, only the memmaps
+ * are ever touched, so that a terabyte fits into a small host.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <pleat/hosted.h>
+#include <pleat/pleat.h>
+
+#include "bench/support/measure.h"
+#include "machine/trace.h"
+
+#define GIB_FRAMES   ((uint64_t)262144)
+#define BLOCK_FRAMES ((uint64_t)32768)
+
+/* --- a guest
+ * ------------------------------------------------------------------------------------------------------ */
+
+struct guest {
+    struct pleat pleat;
+    struct pleat_port port;
+    unsigned char *memory;
+    uint64_t frames;
+    unsigned owner;
+    uint64_t *where; /* PFN by cookie, for those who move */
+};
+
+static void *frame_pointer(void *context, uint64_t pfn)
+{
+    struct guest *guest = context;
+
+    return guest->memory + pfn * 4096;
+}
+
+static int isolate(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
+{
+    (void)context;
+    (void)pfn;
+    (void)order;
+    (void)cookie;
+    return PLEAT_OK;
+}
+
+static int migrate(void *context, uint64_t from, uint64_t to, unsigned order, uint64_t cookie)
+{
+    struct guest *guest = context;
+
+    memcpy(frame_pointer(guest, to), frame_pointer(guest, from), (size_t)4096 << order);
+    guest->where[cookie] = to;
+    return PLEAT_OK;
+}
+
+static void putback(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
+{
+    (void)context;
+    (void)pfn;
+    (void)order;
+    (void)cookie;
+}
+
+static const struct pleat_owner_ops mover = {.isolate = isolate, .migrate = migrate, .putback = putback};
+
+static void refuse(const char *what, int error)
+{
+    fprintf(stderr, "bench_core: %s: %s\n", what, pleat_error_text(error));
+    exit(1);
+}
+
+static void guest_init(struct guest *guest, uint64_t boot_frames, uint64_t frames)
+{
+    struct pleat_boot_span span = {.start_pfn = 0, .frames = boot_frames};
+    struct pleat_config config = {
+        .cpus = 2, .highest_pfn = frames, .watermark_frames = 1, .port = &guest->port};
+    int error;
+
+    *guest = (struct guest){.frames = frames, .port = {.frame_pointer = frame_pointer}};
+    guest->port.context = guest;
+    guest->memory = mmap(NULL, frames * 4096 + (128 << 20), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (guest->memory == MAP_FAILED)
+        refuse("no address space for the guest's memory", PLEAT_E_NO_MEMORY);
+    madvise(guest->memory, frames * 4096, MADV_NOHUGEPAGE);
+    error = pleat_init(&guest->pleat, &config, &span, 1);
+    if (error)
+        refuse("init", error);
+    error = pleat_owner_register(&guest->pleat, "bench", &mover, guest);
+    if (error < 0)
+        refuse("owner", error);
+    guest->owner = (unsigned)error;
+}
+
+static void guest_end(struct guest *guest)
+{
+    munmap(guest->memory, guest->frames * 4096 + (128 << 20));
+}
+
+static pleat_tag tag_of(const struct guest *guest, unsigned mobility, uint64_t cookie)
+{
+    return mobility == PLEAT_MOVABLE ? pleat_tag_make(guest->owner, cookie) : PLEAT_NO_TAG;
+}
+
+static uint64_t allocate(struct guest *guest, unsigned order, unsigned mobility, uint64_t cookie)
+{
+    int64_t pfn = pleat_alloc(&guest->pleat, order, mobility, tag_of(guest, mobility, cookie));
+
+    if (pfn < 0)
+        refuse("allocation", (int)pfn);
+    return (uint64_t)pfn;
+}
+
+static void give_back(struct guest *guest, uint64_t pfn, unsigned order)
+{
+    int error = pleat_free(&guest->pleat, pfn, order);
+
+    if (error)
+        refuse("free", error);
+}
+
+/* --- patterns, on one CPU or on two at once
+ * ------------------------------------------------------------------------- */
+
+struct pattern {
+    struct guest *guest;
+    unsigned order, mobility;
+    uint64_t count;   /* frames, or picks, for each CPU */
+    uint64_t batch;   /* random: frees, then allocations, so many at a time */
+    uint64_t *pfn[2]; /* for each CPU */
+    uint64_t seed;
+    double (*run)(struct pattern *pattern, unsigned cpu); /* ns per pair */
+};
+
+static double repeat(struct pattern *pattern, unsigned cpu)
+{
+    const uint64_t count = 2000000;
+    uint64_t start = thread_ns();
+
+    (void)cpu;
+    for (uint64_t i = 0; i < count; i++)
+        give_back(pattern->guest, allocate(pattern->guest, pattern->order, pattern->mobility, 0),
+                  pattern->order);
+    return (double)(thread_ns() - start) / (double)count;
+}
+
+static double bulk(struct pattern *pattern, unsigned cpu)
+{
+    uint64_t *pfn = pattern->pfn[cpu];
+    uint64_t rounds = 1 + 500000 / pattern->count;
+    uint64_t start = thread_ns();
+
+    for (uint64_t round = 0; round < rounds; round++) {
+        for (uint64_t i = 0; i < pattern->count; i++)
+            pfn[i] = allocate(pattern->guest, pattern->order, pattern->mobility, i);
+        for (uint64_t i = 0; i < pattern->count; i++)
+            give_back(pattern->guest, pfn[i], pattern->order);
+    }
+    return (double)(thread_ns() - start) / (double)(pattern->count * rounds);
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* Frees random ones of what is held and allocates as many. They are picked beforehand, so that the time is
+ * the allocator's. */
+static double random_pairs(struct pattern *pattern, unsigned cpu)
+{
+    const uint64_t most = pattern->count / 2 < 1000000 ? pattern->count / 2 : 1000000;
+    const uint64_t picks = most / pattern->batch * pattern->batch;
+    uint64_t *held = pattern->pfn[cpu];
+    uint64_t *picked = malloc(picks * sizeof(*picked));
+    uint64_t state = pattern->seed + cpu + 1, start, spent;
+
+    for (uint64_t i = 0; i < picks; i++) {
+        uint64_t from = i + next_random(&state) % (pattern->count - i);
+        uint64_t pfn = held[from];
+
+        held[from] = held[i];
+        held[i] = pfn;
+    }
+    memcpy(picked, held, picks * sizeof(*picked));
+    start = thread_ns();
+    for (uint64_t i = 0; i < picks; i += pattern->batch) {
+        for (uint64_t k = i; k < i + pattern->batch; k++)
+            give_back(pattern->guest, picked[k], 0);
+        for (uint64_t k = i; k < i + pattern->batch; k++)
+            picked[k] = allocate(pattern->guest, 0, pattern->mobility, 0);
+    }
+    spent = thread_ns() - start;
+    memcpy(held, picked, picks * sizeof(*picked));
+    free(picked);
+    pattern->seed += 1000;
+    return (double)spent / (double)picks;
+}
+
+struct side {
+    struct pattern *pattern;
+    pthread_barrier_t *barrier;
+    unsigned cpu;
+    double result;
+};
+
+static void *side_run(void *context)
+{
+    struct side *side = context;
+
+    become_cpu(side->cpu);
+    pthread_barrier_wait(side->barrier);
+    side->result = side->pattern->run(side->pattern, side->cpu);
+    return NULL;
+}
+
+static double once_on_one(void *context)
+{
+    struct pattern *pattern = context;
+
+    return pattern->run(pattern, 0);
+}
+
+/* Both CPUs at once; the slower one counts. */
+static double once_on_two(void *context)
+{
+    pthread_barrier_t barrier;
+    struct side sides[2] = {{.pattern = context, .barrier = &barrier, .cpu = 0},
+                            {.pattern = context, .barrier = &barrier, .cpu = 1}};
+    pthread_t threads[2];
+
+    pthread_barrier_init(&barrier, NULL, 2);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, side_run, &sides[i]);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&barrier);
+    return sides[0].result > sides[1].result ? sides[0].result : sides[1].result;
+}
+
+static void pattern_row(struct table *table, struct pattern *pattern, const char *what, double unit_ns,
+                        const char *unit_name, double reach)
+{
+    char name[96];
+    double one = median_of_runs(once_on_one, pattern);
+    double two;
+
+    table_row(table, what, one, "ns", unit_ns, unit_name, reach, false);
+    if (!pattern->pfn[1] && pattern->run != repeat)
+        return;
+    two = median_of_runs(once_on_two, pattern);
+    snprintf(name, sizeof(name), "  on two CPUs");
+    table_row(table, name, two, "ns", one, "of one", 1.1, false);
+}
+
+/* Touches all metadata once: what is measured afterwards is warm. */
+static void warm_up(struct guest *guest, uint64_t *pfn, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        pfn[i] = allocate(guest, 0, PLEAT_UNMOVABLE, 0);
+    for (uint64_t i = 0; i < count; i++)
+        give_back(guest, pfn[i], 0);
+}
+
+static void bench_patterns(struct table *table, double atomic_ns)
+{
+    struct guest *guest = malloc(sizeof(*guest));
+    const uint64_t frames = 8 * GIB_FRAMES, most = frames * 15 / 16 / 2;
+    struct pattern pattern = {.guest = guest, .count = most, .seed = 1, .batch = 1};
+
+    guest_init(guest, frames, frames);
+    for (unsigned i = 0; i < 2; i++) {
+        pattern.pfn[i] = malloc(frames * sizeof(uint64_t));
+        memset(pattern.pfn[i], 0, frames * sizeof(uint64_t));
+    }
+    warm_up(guest, pattern.pfn[0], frames * 15 / 16);
+    pattern.run = repeat;
+    pattern_row(table, &pattern, "order 0, one frame again and again, unmovable, per pair", atomic_ns, "A",
+                3);
+    pattern.mobility = PLEAT_MOVABLE;
+    pattern_row(table, &pattern, "order 0, one frame again and again, movable, per pair", atomic_ns, "A", 4);
+    pattern.run = bulk;
+    pattern_row(table, &pattern, "order 0, allocate all then free all, movable, per pair", atomic_ns, "A", 8);
+    pattern.mobility = PLEAT_UNMOVABLE;
+    pattern_row(table, &pattern, "order 0, allocate all then free all, unmovable, per pair", atomic_ns, "A",
+                8);
+    pattern.order = 9;
+    pattern.count = frames / 512 * 15 / 16 / 2;
+    pattern_row(table, &pattern, "order 9, allocate all then free all, per pair", atomic_ns, "A", 9);
+    free(pattern.pfn[0]);
+    free(pattern.pfn[1]);
+    guest_end(guest);
+    free(guest);
+}
+
+static void bench_random(struct table *table, double atomic_ns, uint64_t gib)
+{
+    struct guest *guest = malloc(sizeof(*guest));
+    const uint64_t frames = gib * GIB_FRAMES;
+    struct pattern pattern = {
+        .guest = guest, .count = frames / 4, .seed = 1, .batch = 1, .run = random_pairs};
+    double miss_ns;
+    char name[96];
+
+    guest_init(guest, frames, frames);
+    miss_ns = measure_miss_ns(frames / BLOCK_FRAMES * pleat_memmap_bytes(&guest->pleat));
+    for (unsigned i = 0; i < 2; i++) {
+        pattern.pfn[i] = malloc(frames / 4 * sizeof(uint64_t));
+        become_cpu(i);
+        for (uint64_t k = 0; k < frames / 4; k++)
+            pattern.pfn[i][k] = allocate(guest, 0, PLEAT_UNMOVABLE, 0);
+    }
+    become_cpu(0);
+    if (gib == 8) {
+        snprintf(name, sizeof(name), "order 0, random at half full, %llu GiB, per pair",
+                 (unsigned long long)gib);
+        pattern_row(table, &pattern, name, atomic_ns, "A", 20);
+    }
+    snprintf(name, sizeof(name), "order 0, random at half full, %llu GiB, per pair (M = %.0f ns)",
+             (unsigned long long)gib, miss_ns);
+    pattern_row(table, &pattern, name, miss_ns, "M", 3);
+    pattern.batch = 1000;
+    snprintf(name, sizeof(name), "  the same, 1,000 frees then 1,000 allocations, %llu GiB",
+             (unsigned long long)gib);
+    pattern_row(table, &pattern, name, miss_ns, "M", 3);
+    free(pattern.pfn[0]);
+    free(pattern.pfn[1]);
+    guest_end(guest);
+    free(guest);
+}
+
+/* --- recorded traces
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* Whole free pageblocks out of those that there could be, at the end of a replay. */
+static double whole_free(struct guest *guest)
+{
+    uint64_t could = 0, are = 0;
+
+    pleat_drain(&guest->pleat);
+    for (uint64_t pfn = 0; pfn < guest->frames; pfn += 512) {
+        struct pleat_look look;
+
+        if (pleat_look(&guest->pleat, pfn, 512, &look))
+            refuse("look", PLEAT_E_NOT_FOUND);
+        if (look.memmap || look.first_obstacle_owner == 2)
+            continue;
+        could += look.free;
+        are += look.free == 512;
+    }
+    return (double)are / (double)(could / 512);
+}
+
+static void bench_trace(struct table *table, const char *label, const char *path, double reach_ns,
+                        double reach_free)
+{
+    struct pleat_message message = {0};
+    struct pleat_trace trace = {0};
+    struct pleat_operations operations = {0};
+    double times[RUNS], whole = 0;
+    uint64_t *slots;
+    char name[96];
+
+    if (pleat_trace_load(&trace, path, &message) || pleat_trace_prepare(&trace, &operations, &message)) {
+        printf("%-66s not measured: %s\n", label, message.text);
+        return;
+    }
+    slots = malloc(operations.slots * sizeof(*slots));
+    memset(slots, 0, operations.slots * sizeof(*slots));
+    for (unsigned run = 0; run < RUNS; run++) {
+        struct guest *guest = malloc(sizeof(*guest));
+        uint64_t start = 0;
+
+        guest_init(guest, 8 * GIB_FRAMES, 8 * GIB_FRAMES);
+        madvise(guest->memory, 64 << 20, MADV_POPULATE_WRITE);
+        for (size_t i = 0; i < operations.count; i++) {
+            const struct pleat_operation *o = &operations.items[i];
+
+            if (i == operations.before)
+                start = now_ns();
+            if (o->is_free)
+                give_back(guest, slots[o->slot], o->order);
+            else
+                slots[o->slot] = allocate(guest, o->order, o->flags & PLEAT_MOBILITY_MASK, o->slot);
+        }
+        times[run] = (double)(now_ns() - start) / (double)(operations.count - operations.before);
+        whole = whole_free(guest);
+        guest_end(guest);
+        free(guest);
+    }
+    snprintf(name, sizeof(name), "trace %s in 8 GiB, one thread, per operation", label);
+    table_row(table, name, median(times, RUNS), "ns", 1, "ns", reach_ns, false);
+    table_row(table, "  whole free pageblocks at the end, of those that there could be", whole * 100, "%", 1,
+              "%", reach_free, true);
+    free(slots);
+    pleat_operations_free(&operations);
+    pleat_trace_free(&trace);
+}
+
+/* --- adding and taking back
+ * ------------------------------------------------------------------------------------------------- */
+
+static struct pleat_range_config range_of(struct guest *guest, uint64_t start_pfn, uint64_t frames)
+{
+    return (struct pleat_range_config){.name = "bench",
+                                       .owner = guest,
+                                       .start_pfn = start_pfn,
+                                       .frames = frames,
+                                       .flags = PLEAT_ADD_FORCE_ONLINE,
+                                       .force_zone = PLEAT_ZONE_MOVABLE};
+}
+
+static void take_offline(struct guest *guest, uint64_t start_pfn, uint64_t frames)
+{
+    struct pleat_take_config config = {
+        .start_pfn = start_pfn, .frames = frames, .goal = PLEAT_TAKE_TO_OFFLINE};
+    struct pleat_take take;
+    int result = pleat_take_begin(&guest->pleat, &take, &config);
+
+    if (!result) {
+        do
+            result = pleat_take_step(&guest->pleat, &take, 1 << 20);
+        while (result == PLEAT_MORE);
+    }
+    if (!result)
+        result = pleat_remove(&guest->pleat, guest, start_pfn, frames);
+    if (result)
+        refuse("take", result);
+}
+
+static void bench_add(struct table *table)
+{
+    struct guest *guest = malloc(sizeof(*guest));
+    const uint64_t tib = 1024 * GIB_FRAMES;
+    struct pleat_range_config range;
+    double times[RUNS];
+    uint64_t lines = 0, frames;
+
+    guest_init(guest, GIB_FRAMES, GIB_FRAMES + tib);
+    frames = pleat_memmap_frames(&guest->pleat);
+    /* What an add writes: lines of poisoned memmaps that are poisoned no more. */
+    for (uint64_t pfn = GIB_FRAMES; pfn < GIB_FRAMES + tib; pfn += BLOCK_FRAMES)
+        memset(guest->memory + pfn * 4096, 0xa5, frames * 4096);
+    range = range_of(guest, GIB_FRAMES, tib);
+    for (unsigned run = 0; run < RUNS; run++) {
+        uint64_t start = now_ns();
+        int error = pleat_add(&guest->pleat, &range);
+
+        times[run] = (double)(now_ns() - start) / 1e6;
+        if (error)
+            refuse("add", error);
+        for (uint64_t pfn = GIB_FRAMES; !run && pfn < GIB_FRAMES + tib; pfn += BLOCK_FRAMES) {
+            const unsigned char *memmap = guest->memory + pfn * 4096;
+            unsigned char poison[64];
+
+            memset(poison, 0xa5, sizeof(poison));
+            for (uint64_t at = 0; at < frames * 4096; at += 64)
+                lines += memcmp(memmap + at, poison, 64) != 0;
+        }
+        take_offline(guest, GIB_FRAMES, tib);
+    }
+    table_row(table, "add and online 1 TiB, warm", median(times, RUNS), "ms", 1, "ms", 10, false);
+    table_row(table, "  written by it", (double)lines * 64 / (1 << 20), "MiB", 1, "MiB", 40, false);
+    table_row(table, "metadata with 8 bytes of owner's word", (double)frames * 100 / (double)BLOCK_FRAMES,
+              "%", 1, "%", 0.21, false);
+    guest_end(guest);
+    free(guest);
+}
+
+static void bench_take(struct table *table)
+{
+    struct guest *guest = malloc(sizeof(*guest));
+    const uint64_t start_pfn = 2 * GIB_FRAMES, used = GIB_FRAMES * 3 / 10;
+    struct pleat_range_config range;
+    double idle[RUNS], busy[RUNS], plain[RUNS], copy_ms, idle_ms;
+    uint64_t *order = malloc(GIB_FRAMES * sizeof(*order));
+    uint64_t state = 7;
+
+    guest_init(guest, 2 * GIB_FRAMES, 3 * GIB_FRAMES);
+    memset(guest->memory + (1 << 20), 1, (size_t)3 * GIB_FRAMES * 4096 - (1 << 20) - 0);
+    guest_end(guest);
+    guest_init(guest, 2 * GIB_FRAMES, 3 * GIB_FRAMES);
+    madvise(guest->memory, 3 * GIB_FRAMES * 4096, MADV_POPULATE_WRITE);
+    guest->where = malloc(GIB_FRAMES * sizeof(uint64_t));
+    range = range_of(guest, start_pfn, GIB_FRAMES);
+    for (unsigned run = 0; run < RUNS; run++) {
+        uint64_t begin, count = 0;
+
+        if (pleat_add(&guest->pleat, &range))
+            refuse("add", PLEAT_E_INVALID);
+        begin = now_ns();
+        take_offline(guest, start_pfn, GIB_FRAMES);
+        idle[run] = (double)(now_ns() - begin) / 1e6;
+        /* 30 % in use, scattered: all is allocated, then seven tenths are freed at random. */
+        if (pleat_add(&guest->pleat, &range))
+            refuse("add", PLEAT_E_INVALID);
+        while (count < GIB_FRAMES - 8 * 66)
+            guest->where[count] = allocate(guest, 0, PLEAT_MOVABLE, count), count++;
+        for (uint64_t i = 0; i < count; i++)
+            order[i] = i;
+        for (uint64_t i = count - 1; i > 0; i--) {
+            uint64_t other = next_random(&state) % (i + 1), value = order[i];
+
+            order[i] = order[other];
+            order[other] = value;
+        }
+        for (uint64_t i = used; i < count; i++)
+            give_back(guest, guest->where[order[i]], 0);
+        begin = now_ns();
+        for (uint64_t i = 0; i < used; i++)
+            memcpy(guest->memory + (GIB_FRAMES / 2 + i) * 4096, guest->memory + guest->where[order[i]] * 4096,
+                   4096);
+        plain[run] = (double)(now_ns() - begin) / 1e6;
+        begin = now_ns();
+        take_offline(guest, start_pfn, GIB_FRAMES);
+        busy[run] = (double)(now_ns() - begin) / 1e6;
+        for (uint64_t i = 0; i < used; i++)
+            give_back(guest, guest->where[order[i]], 0);
+    }
+    idle_ms = median(idle, RUNS);
+    copy_ms = median(plain, RUNS);
+    table_row(table, "take 1 GiB of free memory back", idle_ms, "ms", 1, "ms", 1, false);
+    table_row(table, "take 1 GiB back of which 30 % is movable and in use, less that",
+              median(busy, RUNS) - idle_ms, "ms", copy_ms, "of plain copies", 1.3, false);
+    free(guest->where);
+    free(order);
+    guest_end(guest);
+    free(guest);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_options options = bench_options(argc, argv);
+    struct table *table =
+        table_new("The core (median of 7 runs; A: an atomic read-modify-write, M: one that misses)");
+    double atomic_ns;
+
+    become_cpu(0);
+    atomic_ns = measure_atomic_ns();
+    printf("A = %.2f ns\n", atomic_ns);
+    if (bench_wants(&options, "patterns"))
+        bench_patterns(table, atomic_ns);
+    for (uint64_t gib = 8; gib <= 1024 && bench_wants(&options, "random"); gib = gib == 8 ? 64 : gib * 16)
+        bench_random(table, atomic_ns, gib);
+    if (bench_wants(&options, "traces")) {
+        bench_trace(table, "a-compile", "../shared/traces/a-compile.ptr.xz", 25, 98);
+        bench_trace(table, "b-pagecache", "../shared/traces/b-pagecache.ptr.xz", 30, 92);
+    }
+    if (bench_wants(&options, "add"))
+        bench_add(table);
+    if (bench_wants(&options, "take"))
+        bench_take(table);
+    table_end(table, options.json);
+    return 0;
+}
