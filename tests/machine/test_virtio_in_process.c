@@ -478,12 +478,13 @@ static void config_access_is_by_fields_inside_of_the_space(void **state)
         }
     }
     assert_int_equal(bench->writes, 0);
-    memcpy(bytes, "\1\2\3\4", 4);
+    const uint8_t four[4] = {1, 2, 3, 4};
+    memcpy(bytes, four, 4);
     assert_int_equal(ops->config_write(bench->device, 8, bytes, 4), PLEAT_OK);
     assert_int_equal(ops->config_write(bench->device, 12, bytes, 4), PLEAT_E_UNSUPPORTED);
     memset(bytes, 0, 4);
     assert_int_equal(ops->config_read(bench->device, 8, bytes, 4), PLEAT_OK);
-    assert_memory_equal(bytes, "\1\2\3\4", 4);
+    assert_memory_equal(bytes, four, 4);
 }
 
 static void fields_of_one_generation_are_read_in_host_order(void **state)
