@@ -174,7 +174,7 @@ $(foreach e,$(examples),$(eval $(e): $(call obj,$(wildcard $(patsubst $(BUILD)/%
 $(examples): $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(LINK) $(filter %.o %.a,$^) $(LIBRARY_LIBS) -o $@
+	$(Q)$(LINK) $(filter %.o,$^) $(static) $(LIBRARY_LIBS) -o $@
 
 # Core, drivers and a freestanding port as one object, as an embedder links them: what it leaves
 # unresolved is what it asks for.

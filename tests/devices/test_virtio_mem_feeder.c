@@ -326,8 +326,7 @@ static void X4_random_chains_never_wedge_the_queue(void **state)
                 fail_msg("PLEAT_SEED=%" PRIu64 " step %u: %s", seed, step, wrong);
         }
     }
-    assert_true(bench.feeder.unanswered > 100);
-    assert_true(bench.feeder.answered > 100);
+    assert_true(getenv("PLEAT_SEED") || (bench.feeder.unanswered > 100 && bench.feeder.answered > 100));
 }
 
 /* ---- With registers ------------------------------------------------------------------------------- */
