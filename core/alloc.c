@@ -200,7 +200,7 @@ int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_t
 /* --- freeing
  * ------------------------------------------------------------------------------------------------- */
 
-static int misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what)
+int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what)
 {
     struct text text;
 
@@ -274,7 +274,7 @@ void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block,
             unsigned run =
                 largest_run_in_word(atomic_load_explicit(&bits[offset % FRAMES / 64], memory_order_relaxed));
 
-            largest = run > largest ? run : largest;
+            largest = run == 6 ? bits_largest_run(bits) : run > largest ? run : largest;
         } else {
             largest = bits_largest_run(bits);
         }
@@ -315,7 +315,7 @@ __attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cp
     if (!refused)
         frames_free_inside(core, cpu, block, offset, order);
     cpu_end(cpu);
-    return refused ? misuse(core, pfn, order, word, refused) : PLEAT_OK;
+    return refused ? free_misuse(core, pfn, order, word, refused) : PLEAT_OK;
 }
 
 int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
@@ -329,7 +329,7 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
 
     if (unlikely(order > PLEAT_MAX_ORDER)) {
         cpu_end(cpu);
-        return misuse(core, pfn, order, 0, "there is no such order");
+        return free_misuse(core, pfn, order, 0, "there is no such order");
     }
     if (unlikely(order != 0 || (entry & ENTRY_HOME_MASK) != cpu->home))
         return free_slow(core, cpu, pfn, order);
@@ -346,7 +346,8 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
                                                                   memory_order_relaxed)))
                 return free_slow(core, cpu, pfn, order);
             mobility = PLEAT_MOVABLE;
-        } else if (likely((word & OWNER_KIND_MASK & ~OWNER_RECLAIMABLE) == STATE_UNMOVABLE)) {
+        } else if (likely((word & OWNER_KIND_MASK & ~OWNER_RECLAIMABLE) == STATE_UNMOVABLE &&
+                          !(entry & ENTRY_MOVABLE_ONLY))) {
             atomic_store_explicit(owner, 0, memory_order_relaxed);
             mobility = owner_mobility(word);
         } else {

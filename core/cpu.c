@@ -55,6 +55,8 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
             CHECK((old & mask) == mask);
             count += word_count(mask);
             run = largest_run_in_word(old & ~mask);
+            if (run == 6)
+                run = bits_largest_run(block_bits(block, pageblock));
             order = run > order ? run : order;
         }
         pageblock_return(core, block, pageblock, count, order);

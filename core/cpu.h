@@ -98,6 +98,9 @@ void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block,
 /* Allocates whole pageblocks, order 9 and above; the owner's word is the caller's to write. */
 int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish);
 
+/* Tells the port of a free that can't be; `word` is the owner's word, or 0. Returns PLEAT_E_MISUSE. */
+int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what);
+
 /* Finds a pageblock for a wish (order 0 to 8) and makes it the slot's; the slot is empty before.
  * PLEAT_OK or PLEAT_E_NO_MEMORY. Inside some CPU's word. */
 int slot_fill(struct core *core, struct cpu *cpu, const struct wish *wish, struct slot *slot);

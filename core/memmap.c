@@ -33,7 +33,8 @@ struct block *memmap_create(struct core *core, unsigned char *memmap, uint64_t m
 {
     uint32_t pageblocks = core->block_pageblocks;
     /* A multiple of an odd number spreads neighbours over the places that there are. */
-    uint64_t colour = core->owner_shift ? number * 11 % pageblocks : 0;
+    uint64_t colour =
+        core->owner_shift ? number * 11 % (pageblocks < ENTRY_COLOURS ? pageblocks : ENTRY_COLOURS) : 0;
     uint64_t attributes = colour | (uint64_t)range->node << ENTRY_NODE_SHIFT | ENTRY_ISOLATED;
     unsigned char *hot;
     struct block *block;

@@ -293,7 +293,8 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone)
 {
     struct pleat_online online = {.core = core, .block = block};
     uint64_t start = block_start(core, block);
-    uint64_t attributes = block_entry(core, block) & ~(uint64_t)(ENTRY_ISOLATED | ENTRY_UNCACHED);
+    uint64_t attributes =
+        block_entry(core, block) & ~(uint64_t)(ENTRY_ISOLATED | ENTRY_UNCACHED | ENTRY_MOVABLE_ONLY);
     uint64_t count;
 
     atomic_store_explicit(&block->state, PLEAT_BLOCK_GOING_ONLINE, memory_order_relaxed);
@@ -305,6 +306,8 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone)
         online.given = ~(uint64_t)0;
     if (zone->kind == PLEAT_ZONE_DMA)
         attributes |= ENTRY_UNCACHED;
+    if (zone->kind == PLEAT_ZONE_MOVABLE)
+        attributes |= ENTRY_MOVABLE_ONLY;
     /* Before the first frame can be allocated: a free has to find the attributes that the zone asks for. */
     atomic_store_explicit(&core->directory[block->number], attributes, memory_order_release);
     count = publish_block(&online);

@@ -201,6 +201,9 @@ static int begin(struct take *take)
     int error;
 
     error = each_block(take, check_block);
+    /* Without owners' words nothing tells a frame in a CPU's cache from one in use. */
+    if (!error && !core->owner_shift)
+        core_drain(core, false);
     if (!error)
         error = look_range(take);
     if (!error)
@@ -251,16 +254,17 @@ static void source_free(struct core *core, struct block *block, uint64_t offset,
     cpu_end(cpu);
 }
 
-/* Isolating no more: movable again, or free if the owner freed it meanwhile. */
-static void put_back(struct core *core, struct block *block, const struct piece *piece)
+/* Isolating no more: movable again (false), or free because the owner freed it meanwhile (true). */
+static bool put_back(struct core *core, struct block *block, const struct piece *piece)
 {
     uint64_t expected = piece->word | STATE_ISOLATING;
     _Atomic uint64_t *owner = head_owner(core, block, piece->head, OWNER_ORDER(piece->word));
 
     if (atomic_compare_exchange_strong(owner, &expected, piece->word))
-        return;
+        return false;
     atomic_store(owner, 0);
     source_free(core, block, piece->head, OWNER_ORDER(piece->word));
+    return true;
 }
 
 static int64_t target_allocate(struct take *take, struct block *block, const struct piece *piece)
@@ -303,11 +307,10 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
 
     if (!atomic_compare_exchange_strong(head_owner(core, block, piece->head, order), &expected,
                                         piece->word | STATE_ISOLATING))
-        return PLEAT_E_BUSY; /* freed under our eyes */
+        return PLEAT_OK; /* freed under our eyes */
     error = owner->ops->isolate(owner->context, from, order, cookie);
     if (error) {
-        put_back(core, block, piece);
-        return PLEAT_E_BUSY;
+        return put_back(core, block, piece) ? PLEAT_OK : PLEAT_E_BUSY;
     }
     to = target_allocate(take, block, piece);
     error =
@@ -321,7 +324,8 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
     if (to >= 0 && pleat_free(pleat_of(core), (uint64_t)to, order))
         CHECK(false);
     owner->ops->putback(owner->context, from, order, cookie);
-    put_back(core, block, piece);
+    if (put_back(core, block, piece))
+        return PLEAT_OK;
     return to < 0 ? PLEAT_E_NO_MEMORY : PLEAT_E_BUSY;
 }
 
@@ -643,7 +647,8 @@ int pleat_free_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames)
         pleat_tag tag;
 
         if (pleat_frame_tag(pleat, start_pfn + i, &tag, &order) || order)
-            return PLEAT_E_MISUSE;
+            return free_misuse(core, start_pfn + i, 0, 0,
+                               "it isn't a frame of its own in a range that was taken");
     }
     for (uint64_t i = 0; i < frames; i++) {
         int error = pleat_free(pleat, start_pfn + i, 0);

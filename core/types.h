@@ -241,14 +241,17 @@ struct owner {
 };
 
 /* An entry of the directory is the address of a memmap, which is aligned to 4096, with attributes below. */
-#define ENTRY_COLOUR_MASK 0x3fu
-#define ENTRY_NODE_SHIFT  6
-#define ENTRY_UNCACHED    (1u << 10) /* its frames don't go into caches: a zone for special wishes */
-#define ENTRY_ISOLATED    (1u << 11) /* some pageblock of it is isolated, or it isn't online */
+#define ENTRY_COLOURS      32u
+#define ENTRY_COLOUR_MASK  (ENTRY_COLOURS - 1)
+#define ENTRY_NODE_SHIFT   5
+#define ENTRY_MOVABLE_ONLY (1u << 9)  /* zone MOVABLE: no unmovable frame of it may stay in a cache */
+#define ENTRY_UNCACHED     (1u << 10) /* its frames don't go into caches: a zone for special wishes */
+#define ENTRY_ISOLATED     (1u << 11) /* some pageblock of it is isolated, or it isn't online */
 /* Where no block is: no address, and an attribute that keeps fast paths away. */
 #define ENTRY_EMPTY      ((uint64_t)ENTRY_ISOLATED)
 #define ENTRY_ATTRIBUTES 0xfffu
-#define ENTRY_HOME_MASK  (ENTRY_ATTRIBUTES & ~ENTRY_COLOUR_MASK)
+#define ENTRY_HOME_MASK  (ENTRY_ATTRIBUTES & ~(ENTRY_COLOUR_MASK | ENTRY_MOVABLE_ONLY))
+_Static_assert(PLEAT_MAX_NODES << ENTRY_NODE_SHIFT <= ENTRY_MOVABLE_ONLY, "nodes don't fit into an entry");
 
 struct core {
     /* read on every allocation */
