@@ -118,6 +118,7 @@ enum outcome pleat_virtio_mem_config_refresh(struct pleat_virtio_mem_driver *dri
 {
     const struct pleat_virtio_transport *transport = driver->config.transport;
     struct device_config config;
+    driver->budget -= ACTION_BYTES;
     if ((transport->ops->get_status(transport->context) & PLEAT_VIRTIO_STATUS_NEEDS_RESET) != 0) {
         pleat_virtio_mem_fault(driver, PLEAT_VIRTIO_MEM_REASON_PROTOCOL, "the device asks to be reset");
         return DONE_SOMETHING;
