@@ -25,7 +25,7 @@ static bool is_available(const struct pleat_virtqueue *queue, uint16_t flags)
     return available != used && available == queue->available_wrap;
 }
 
-/** All entries of an indirect table, in order; NEXT has no meaning there (2.8.7). */
+/** All entries of an indirect table, in order. WRITE is the only flag that has a meaning there (2.8.7). */
 static void walk_table(const struct pleat_virtqueue *queue, struct pleat_virtqueue_chain *chain,
                        const uint8_t *table, uint32_t entries)
 {
@@ -33,10 +33,6 @@ static void walk_table(const struct pleat_virtqueue *queue, struct pleat_virtque
         struct pleat_virtq_packed_descriptor descriptor;
         queue_copy_once(&descriptor, table + (size_t)i * QUEUE_DESCRIPTOR_BYTES, sizeof(descriptor));
         const uint16_t flags = pleat_le16_get(descriptor.flags);
-        if (flags & PLEAT_VIRTQ_DESC_F_INDIRECT) {
-            queue_chain_fault(chain, PLEAT_VIRTQUEUE_FAULT_INDIRECT);
-            return;
-        }
         pleat_virtqueue_chain_add(queue, chain, pleat_le64_get(descriptor.address),
                                   pleat_le32_get(descriptor.length), flags & PLEAT_VIRTQ_DESC_F_WRITE);
     }

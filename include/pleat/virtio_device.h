@@ -13,7 +13,7 @@
  * The guest is hostile: whatever it writes, in whatever order, leaves a device that a reset brings back.
  *
  * A reset is complete when the status reads 0, and that is when the handler has said that it has stopped
- * (2.1.2, 2.4.2): from then on, no memory of the guest's is touched on behalf of the queues that were.
+ * (2.4.1, 2.4.2): from then on, no memory of the guest's is touched on behalf of the queues that were.
  *
  * Concurrency: all functions may be called by any thread at any time, but for create and destroy; a lock
  * inside orders them. No callback is called under it. A queue that pleat_virtio_device_queue() returned is

@@ -52,7 +52,7 @@ enum pleat_virtqueue_fault {
     PLEAT_VIRTQUEUE_FAULT_ADDRESS,
     /** More segments than the caller's array holds, or than an indirect table has. */
     PLEAT_VIRTQUEUE_FAULT_TOO_LONG,
-    /** All bytes together don't fit into 32 bits (2.7.4.2). */
+    /** All bytes together don't fit into 32 bits (2.7.5.2). */
     PLEAT_VIRTQUEUE_FAULT_TOO_BIG,
     /** Split: the chain comes back to itself, or is longer than the ring. */
     PLEAT_VIRTQUEUE_FAULT_LOOP,
@@ -62,7 +62,7 @@ enum pleat_virtqueue_fault {
     PLEAT_VIRTQUEUE_FAULT_ORDER,
     /** An indirect table isn't guest memory, is empty, too long, or no multiple of 16 bytes. */
     PLEAT_VIRTQUEUE_FAULT_TABLE,
-    /** An indirect descriptor inside an indirect table, or with NEXT (2.7.5.3.1), or not negotiated. */
+    /** An indirect descriptor with NEXT (2.7.5.3.1), or not negotiated; split: in an indirect table. */
     PLEAT_VIRTQUEUE_FAULT_INDIRECT,
     /* Of the ring: NEEDS_RESET. */
     /** The ring's own areas aren't (any more) guest memory. */

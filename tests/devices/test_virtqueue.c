@@ -375,6 +375,18 @@ static void table_in_a_table_is_refused(void **state)
     assert_refused(PLEAT_VIRTQUEUE_FAULT_INDIRECT);
 }
 
+static void flags_in_a_table_have_no_meaning_but_for_write(void **state)
+{
+    (void)state;
+    const struct part table[] = {{SCRATCH, 3, INDIRECT, 0}, {SCRATCH, 4, 0x8080 | WRITE, 0}};
+    write_table(table, 2);
+    const struct part whole = {TABLE, 32, INDIRECT | WRITE, 0};
+    offer_at(0, &whole, 1);
+    assert_int_equal(pop(), 1);
+    assert_int_equal(chain.readable_bytes, 3);
+    assert_int_equal(chain.writable_bytes, 4);
+}
+
 static void table_with_a_part_behind_it_is_refused(void **state)
 {
     (void)state;
@@ -756,7 +768,8 @@ int main(void)
         BOTH(table_after_plain_parts_is_followed),
         BOTH(table_longer_than_the_ring_is_followed),
         BOTH(table_of_a_wrong_length_or_place_is_refused),
-        BOTH(table_in_a_table_is_refused),
+        SPLIT(table_in_a_table_is_refused),
+        PACKED(flags_in_a_table_have_no_meaning_but_for_write),
         BOTH(table_with_a_part_behind_it_is_refused),
         BOTH(table_that_was_not_negotiated_is_refused),
         SPLIT(loop_in_a_table_is_refused),
