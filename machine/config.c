@@ -13,6 +13,7 @@
 #include "machine/fault.h"
 #include "machine/layout.h"
 #include "machine/options.h"
+#include "machine/synthetic.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -703,6 +704,10 @@ static int read_workload_items(struct pleat_machine_config *config, struct pleat
     if (!error)
         error = copy_text(workload->trace_path, sizeof workload->trace_path, "-workload: trace",
                           pleat_options_text(options, "trace", ""), message);
+    if (!error && workload->kind == PLEAT_WORKLOAD_SYNTHETIC) {
+        struct pleat_synthetic_config synthetic;
+        error = pleat_synthetic_parse(workload->synthetic, &synthetic, message);
+    }
     if (!error)
         error = parse_speed(pleat_options_text(options, "speed", "1"), &workload->speed_ppm, message);
     if (error)
@@ -1015,8 +1020,10 @@ void pleat_machine_config_help(FILE *out)
         }
         fprintf(out, "\n        %s\n", table[i].help);
     }
-    fprintf(out, "\nWorkloads (-workload), besides the parameters of synthetic ones:\n");
+    fprintf(out, "\nWorkloads (-workload):\n");
     pleat_options_print_help(out, workload_keys, COUNT(workload_keys));
+    fprintf(out, "\nSynthetic ones know besides:\n");
+    pleat_synthetic_help(out);
     fprintf(out, "\nFaults (-fault):\n");
     pleat_faults_help(out);
     fprintf(out, "\nAccepted, because they say nothing that matters here:");

@@ -35,6 +35,8 @@
 #define PLEAT_LAYOUT_RAM_BYTES_MIN (UINT64_C(16) << 20)
 /** Frames of the machine's guest: 4 KiB. */
 #define PLEAT_LAYOUT_FRAME_SHIFT 12
+/** Memory blocks of its guest: 128 MiB, the default of the core and of Linux. */
+#define PLEAT_LAYOUT_BLOCK_BYTES (UINT64_C(128) << 20)
 
 struct pleat_layout {
     uint64_t below_4g_bytes;     /**< boot RAM at address 0 */

@@ -258,9 +258,9 @@ static void the_options_of_Pleat_are_read(void **state)
     assert_false(config->monitor.stdio);
     free(config);
 
-    config = good("-workload synthetic,preset=mixed,speed=max -floor off -policy offline");
+    config = good("-workload synthetic,preset=20,speed=max -floor off -policy offline");
     assert_int_equal(config->workload.kind, PLEAT_WORKLOAD_SYNTHETIC);
-    assert_string_equal(config->workload.synthetic, "preset=mixed");
+    assert_string_equal(config->workload.synthetic, "preset=20");
     assert_int_equal(config->workload.speed_ppm, 0);
     assert_int_equal(config->workload.remote_free, 8);
     assert_true(config->floor_bytes == UINT64_MAX);
@@ -415,6 +415,7 @@ static void every_wrong_option_of_Pleat_is_refused(void **state)
         {"-workload trace=x,cpus=2", "'cpus' expects at most the machine's 1 CPUs, found 2"},
         {"-workload trace=x,colour=red", "'colour'"},
         {"-workload none,trace=x", "trace: expected no 'none' beside it"},
+        {"-workload synthetic,fill=200%", "fill"},
         {"-workload none -workload none", "-workload: is there twice"},
         {"-qmp tcp:localhost:4444,server=on", "expected unix:PATH"},
         {"-qmp unix:/tmp/x", "expected server=on"},
