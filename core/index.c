@@ -335,6 +335,11 @@ static struct block *member(struct core *core, struct zone *zone, unsigned set, 
 
     if (!block || block->zone != zone) {
         block_set_remove(&zone->sets[set], number);
+        /* It may have come (back) into this zone in between. */
+        block = block_of(core, number << core->block_order);
+        if (block && block->zone == zone && atomic_load(&block->masks[mask]) &&
+            set_of_mask(block, mask) == set)
+            block_set_add(&zone->sets[set], number);
         return NULL;
     }
     if (!atomic_load(&block->masks[mask])) {

@@ -161,8 +161,8 @@ struct range {
 struct block {
     _Atomic uint64_t masks[MASKS];
     _Atomic uint64_t unmovable; /* pageblocks opened to unmovable or reclaimable frames, and not free since */
-    struct zone *zone;          /* while not OFFLINE */
-    uint64_t number;            /* start_pfn / frames of a block */
+    _Atomic(struct zone *) zone; /* NULL while OFFLINE; searches look at it without the hotplug lock */
+    uint64_t number;             /* start_pfn / frames of a block */
     _Atomic uint32_t *words;
     _Atomic uint64_t *bits;
     _Atomic uint64_t *huge_owners; /* owner's word of a pageblock that is allocated whole */
@@ -277,7 +277,7 @@ struct core {
     uint8_t *fallback;  /* nodes * nodes, nearest first */
     struct pleat_listener *listeners;
     _Atomic int64_t free_base;
-    uint64_t online_frames;
+    _Atomic uint64_t online_frames;
     uint32_t node_count;
     uint32_t frame_shift;
     uint32_t block_pageblocks;
