@@ -108,6 +108,7 @@ static void device_uses(struct fuzz *fuzz)
     const uint8_t id = next_byte(fuzz);
     const uint8_t length = next_byte(fuzz);
     struct pleat_virtio_ring *ring = &fuzz->ring;
+    require(ring->descriptor_area && ring->device_area);
     if (ring->packed) {
         uint8_t *slot = ring->descriptor_area + 16u * ring->next_used;
         pleat_write_le32(slot + 8, length);

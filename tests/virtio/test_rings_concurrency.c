@@ -22,7 +22,7 @@
 
 #include "tests/support/ring_pair.h"
 
-#define CHAINS       4000u
+#define CHAINS       2000u
 #define WAIT_SECONDS 20
 
 /** What a driver asks: at RECORD(n), for the n-th of the buffers in use. The device answers `value` + 1. */
@@ -213,7 +213,7 @@ static void no_wakeup_and_no_byte_is_lost(void **state)
 
 /* ---- Both at the same moment ---- */
 
-#define ROUNDS 8000u
+#define ROUNDS 4000u
 
 /** Two threads go through a round in step: a round has four gates, each passed by both together. */
 struct duel {
