@@ -48,13 +48,19 @@ static void place_units(const struct pleat_memory *memory, struct geometry *geom
 static int place_metadata(const struct pleat_memory *memory, enum pleat_memmap_mode mode,
                           struct geometry *geometry)
 {
+    const bool is_outside = mode == PLEAT_MEMMAP_NORMAL || memory->metadata_bytes == 0;
     geometry->metadata_subs = 0;
     geometry->least_subs = 1;
-    if (geometry->memory_blocks_per_unit > 1 || mode == PLEAT_MEMMAP_NORMAL || memory->metadata_bytes == 0) {
+    if (!is_outside && memory->metadata_bytes >= memory->block_bytes) {
+        return PLEAT_E_INVALID;
+    }
+    if (geometry->subs_per_unit == 1) {
+        /* It comes and goes as a whole, with metadata or without. */
+        geometry->metadata_subs = 1;
         return 0;
     }
-    if (memory->metadata_bytes >= memory->block_bytes) {
-        return PLEAT_E_INVALID;
+    if (is_outside) {
+        return 0;
     }
     geometry->metadata_subs = (uint32_t)((memory->metadata_bytes - 1) / geometry->sub_bytes + 1);
     geometry->least_subs = (uint32_t)(memory->metadata_bytes / geometry->sub_bytes + 1);

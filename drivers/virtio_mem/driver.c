@@ -415,6 +415,8 @@ void pleat_virtio_mem_driver_status(const struct pleat_virtio_mem_driver *driver
     *status = (struct pleat_virtio_mem_status){
         .phase = driver->phase,
         .detaching = driver->detach == DETACH_GIVING_BACK || driver->detach == DETACH_LEAVING,
+        .in_flight = driver->in_flight,
+        .evacuating = driver->take.active,
         .features = driver->features,
         .node = driver->node,
         .region_address = g->region_address,

@@ -89,7 +89,7 @@ struct geometry {
     uint32_t subs_per_unit;
     uint32_t blocks_per_unit;
     uint32_t memory_blocks_per_unit;
-    uint32_t metadata_subs; /**< at the start of a unit; must be plugged for it to be added */
+    uint32_t metadata_subs; /**< at the start of a unit: plugged before it is added, until it is removed */
     uint32_t least_subs;    /**< that a unit must have plugged to be of any use */
 };
 

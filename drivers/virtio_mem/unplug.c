@@ -418,7 +418,9 @@ static enum outcome end_hunt(struct pleat_virtio_mem_driver *driver)
         /* What is left is loose, and the device doesn't take it. */
         return stop_simply(driver, PLEAT_VIRTIO_MEM_REASON_ERROR, 0, true);
     }
-    return stop_simply(driver, PLEAT_VIRTIO_MEM_REASON_REFUSED, 0, true);
+    /* All that is left is metadata of units that are larger than what is too much. */
+    return stop_simply(driver, PLEAT_VIRTIO_MEM_REASON_REMAINDER,
+                       (driver->geometry.metadata_subs + 1) * driver->geometry.sub_bytes, true);
 }
 
 static bool pass_is_possible(const struct pleat_virtio_mem_driver *driver, const struct pass *pass)

@@ -193,6 +193,8 @@ struct pleat_virtio_mem_statistics {
 struct pleat_virtio_mem_status {
     enum pleat_virtio_mem_phase phase;
     bool detaching;
+    bool in_flight;    /**< a request is with the device */
+    bool evacuating;   /**< a take goes on in the guest */
     uint64_t features; /**< as negotiated */
     unsigned node;
     uint64_t region_address;

@@ -550,6 +550,22 @@ static void large_device_blocks_may_be_offline_in_part(void **state)
     fixture_free(f);
 }
 
+static void an_offline_unit_of_one_block_that_cant_be_removed_stays_as_it_is(void **state)
+{
+    (void)state;
+    const struct fixture_shape shape = {.device_block_bytes = 1 * MIB};
+    struct fixture *f = fixture_start(&shape, 2 * MIB);
+    assert_int_equal(model_offline(&f->model, FIXTURE_ADDRESS + 1 * MIB), 0);
+    model_fail(&f->model, MODEL_REMOVE, PLEAT_E_STATE, 0, 1);
+    model_use(&f->model, FIXTURE_ADDRESS + 64 * KIB, 4 * KIB, MODEL_UNMOVABLE);
+    scripted_device_request(&f->device, 1 * MIB);
+    fixture_run_until_waiting(f);
+    assert_int_equal(scripted_device_plugged_bytes(&f->device), 2 * MIB);
+    fixture_run(f);
+    fixture_assert_at(f, 1 * MIB);
+    fixture_free(f);
+}
+
 /* --- Detach -------------------------------------------------------------------------------------------- */
 
 static void detach_gives_everything_back(void **state)
@@ -680,6 +696,7 @@ int main(void)
         cmocka_unit_test(V_UNPLUG1_only_the_type_of_a_response_counts),
         cmocka_unit_test(large_device_blocks_are_evacuated_as_a_whole),
         cmocka_unit_test(large_device_blocks_may_be_offline_in_part),
+        cmocka_unit_test(an_offline_unit_of_one_block_that_cant_be_removed_stays_as_it_is),
         cmocka_unit_test(detach_gives_everything_back),
         cmocka_unit_test(detach_that_cant_be_is_refused_with_a_line),
         cmocka_unit_test(detach_can_be_cancelled),

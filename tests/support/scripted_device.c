@@ -231,6 +231,8 @@ void scripted_device_run(struct scripted_device *device)
         }
     } while (device->queue.fault == PLEAT_VIRTQUEUE_FAULT_NONE &&
              pleat_virtqueue_enable_notifications(&device->queue));
+    /* Until a reset is complete, the device may write there, and the driver mustn't. */
+    memcpy(device->shared_then, device->shared, sizeof(device->shared));
 }
 
 /* --- Registers ----------------------------------------------------------------------------------------- */
