@@ -6,6 +6,7 @@
 #include "bits.h"
 #include "block.h"
 #include "check.h"
+#include "claims.h"
 #include "cpu.h"
 #include "index.h"
 #include "text.h"
@@ -172,7 +173,9 @@ static void *table(struct tables *tables, uint64_t bytes, uint64_t alignment)
     return piece;
 }
 
-static void lay_tables(struct core *core, struct tables *tables)
+/* `nodes`: where the range tree's nodes for the boot map are. */
+static void lay_tables(struct core *core, struct tables *tables, unsigned spans,
+                       struct pleat_resource **nodes)
 {
     uint64_t zones = (uint64_t)core->node_count * PLEAT_ZONE_KINDS;
     uint64_t leaf = (core->block_count + 63) / 64;
@@ -181,6 +184,7 @@ static void lay_tables(struct core *core, struct tables *tables)
     core->directory = table(tables, core->block_count * sizeof(uint64_t), CACHE_LINE);
     core->owners = table(tables, OWNERS * sizeof(struct owner), CACHE_LINE);
     core->zones = table(tables, zones * sizeof(struct zone), CACHE_LINE);
+    *nodes = table(tables, (spans + 1ull) * sizeof(struct pleat_resource), 8);
     core->fallback = table(tables, (uint64_t)core->node_count * core->node_count, 1);
     for (uint64_t i = 0; i < zones; i++) {
         for (unsigned set = 0; set < SETS; set++) {
@@ -247,12 +251,13 @@ static void fill_tables(struct core *core, const struct pleat_config *config)
 static int place_tables(struct boot *boot)
 {
     struct core *core = boot->core;
+    struct pleat_resource *nodes;
     struct tables tables = {0};
     uint64_t frame = (uint64_t)1 << core->frame_shift;
     unsigned node = boot->config->cpu_node ? boot->config->cpu_node[0] : 0;
     int64_t pfn;
 
-    lay_tables(core, &tables);
+    lay_tables(core, &tables, boot->span_count, &nodes);
     core->table_bytes = tables.used;
     pfn = place(boot, node, (tables.used + frame - 1) / frame);
     if (pfn < 0)
@@ -264,8 +269,9 @@ static int place_tables(struct boot *boot)
                       (uintptr_t)tables.base & ENTRY_ATTRIBUTES, "a multiple of 4096");
     __builtin_memset(tables.base, 0, tables.used);
     tables.used = 0;
-    lay_tables(core, &tables);
+    lay_tables(core, &tables, boot->span_count, &nodes);
     fill_tables(core, boot->config);
+    claims_begin(core, nodes, boot->spans, boot->span_count);
     return PLEAT_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "bits.h"
 #include "block.h"
 #include "check.h"
+#include "claims.h"
 #include "cpu.h"
 #include "index.h"
 #include "text.h"
@@ -98,7 +99,7 @@ static void metadata_release(struct core *core, uint64_t pfn)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-static int range_check(const struct core *core, const struct pleat_range_config *config)
+static int range_check(struct core *core, const struct pleat_range_config *config)
 {
     uint64_t mask = block_frames(core) - 1;
 
@@ -110,8 +111,11 @@ static int range_check(const struct core *core, const struct pleat_range_config 
         return PLEAT_E_INVALID;
     if (config->start_pfn >= core->highest_pfn || config->frames > core->highest_pfn - config->start_pfn)
         return PLEAT_E_INVALID;
+    if (claims_check(core, config->start_pfn, config->frames))
+        return PLEAT_E_EXISTS;
     for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
          pfn += block_frames(core)) {
+        /* Where the boot map has a hole, its last block may still reach to. */
         if (block_of(core, pfn))
             return PLEAT_E_EXISTS;
     }
@@ -148,6 +152,8 @@ static void unlink_blocks(struct core *core, uint64_t start_pfn, uint64_t blocks
         bool normal = block->range.memmap_mode == PLEAT_MEMMAP_NORMAL;
         uint64_t memmap_pfn = block->memmap_pfn;
 
+        claims_remove_block(core, block);
+
         atomic_store_explicit(&core->directory[first + i], ENTRY_EMPTY, memory_order_release);
         if (normal) {
             core_wait_all(core);
@@ -181,6 +187,7 @@ static struct block *link_block(struct core *core, const struct range *range, ui
 
     block = memmap_create(core, memmap, memmap_pfn, number, range, memmap_prefix(core, range, i), &entry);
     atomic_store_explicit(&core->directory[number], entry, memory_order_release);
+    claims_add_block(core, block);
     return block;
 }
 

@@ -35,6 +35,7 @@
 
 #include <pleat/pleat.h>
 #include <pleat/port.h>
+#include <pleat/resource.h>
 
 #include "pleat_port.h"
 
@@ -173,6 +174,7 @@ struct block {
     _Atomic uint8_t state;     /* enum pleat_block_state */
     _Atomic uint16_t huge_cpu; /* 1 + the CPU that takes huge frames from here; a hint */
     struct range range;
+    struct pleat_resource resource; /* of a contiguous piece of a range, if this is its first block */
 };
 
 /* --- sets of blocks, zones
@@ -273,8 +275,9 @@ struct core {
     uint64_t watermark;
     uint64_t (*reclaim)(void *context, unsigned node, uint64_t frames);
     void *reclaim_context;
-    struct zone *zones; /* nodes * PLEAT_ZONE_KINDS */
-    uint8_t *fallback;  /* nodes * nodes, nearest first */
+    struct zone *zones;              /* nodes * PLEAT_ZONE_KINDS */
+    uint8_t *fallback;               /* nodes * nodes, nearest first */
+    struct pleat_resource resources; /* the root of the range tree */
     struct pleat_listener *listeners;
     _Atomic int64_t free_base;
     _Atomic uint64_t online_frames;

@@ -38,6 +38,7 @@
 #include <pleat/error.h>
 #include <pleat/memory_ops.h>
 #include <pleat/port.h>
+#include <pleat/resource.h>
 
 #if UINTPTR_MAX < UINT64_MAX
 #error "Pleat's core needs a 64-bit target"
@@ -56,7 +57,7 @@ extern "C" {
 
 /** One machine's memory. Zero it before pleat_init(). */
 struct pleat {
-    uint64_t opaque[96];
+    uint64_t opaque[104];
 };
 
 /* --- Setting up ------------------------------------------------------------------------------------- */
@@ -244,8 +245,8 @@ struct pleat_range_config {
 /**
  * Adds a range: writes its memmap, then onlines its blocks as flags or policy say (a block that a listener
  * refuses stays OFFLINE; that isn't an error). The frames that hold the memmap must be accessible.
- * Errors: INVALID, EXISTS, NO_MEMORY (room for the memmap, or slots for ranges), UNSUPPORTED (a mode that
- * can't serve). Effort: about 4.2 KiB written for a block of 128 MiB.
+ * Errors: INVALID, EXISTS (the log names what is there), NO_MEMORY (room for the memmap), UNSUPPORTED (a mode
+ * that can't serve). Effort: about 4.2 KiB written for a block of 128 MiB.
  */
 int pleat_add(struct pleat *pleat, const struct pleat_range_config *range);
 
@@ -421,6 +422,23 @@ struct pleat_range_info {
 
 /** The first range that ends above `pfn`; walk with info.start_pfn + info.frames. NOT_FOUND: no more. */
 int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info *info);
+
+/**
+ * Puts a name on addresses in the instance's range tree, which holds the boot map and the added ranges: the
+ * region of a device that memory will be added in, for example. `node` is described by then
+ * (pleat_resource_describe()) and stays the caller's; what lies inside already becomes its children. Errors,
+ * with `*conflict` (may be NULL) the node in the way: as pleat_resource_insert_over(). Context: not from
+ * callbacks under the hotplug lock.
+ */
+int pleat_claim(struct pleat *pleat, struct pleat_resource *node, struct pleat_resource **conflict);
+/** Takes the name away; what lies inside stays. Errors: NOT_FOUND. */
+int pleat_unclaim(struct pleat *pleat, struct pleat_resource *node);
+/** Calls `each` for all nodes in the order of printing (pleat_resource_format() makes a line of one), until
+ * it returns nonzero, and returns that. Under the hotplug lock. */
+int pleat_resources(struct pleat *pleat,
+                    int (*each)(void *context, const struct pleat_resource *root,
+                                const struct pleat_resource *node),
+                    void *context);
 
 /** Free frames of all zones: a sum over CPUs and zones, not a walk; close, exact only when all is quiet. */
 uint64_t pleat_free_frames(struct pleat *pleat);
