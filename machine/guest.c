@@ -20,6 +20,7 @@
 #define CHORE_INTERVAL_NS   UINT64_C(50000000)
 #define MAILBOX_INTERVAL_NS UINT64_C(10000000)
 #define OFFLINE_TIMEOUT_NS  UINT64_C(10000000000)
+#define PINS_MAX            64u
 #define OFFLINE_BUDGET      1024u
 
 /* A driver on its device. */
@@ -35,6 +36,11 @@ struct guest_driver {
     char refusal[128]; /* why there is no driver */
 };
 
+/* Frames that are kept for device I/O. */
+struct pin {
+    uint64_t block_pfn, pfn, frames;
+};
+
 struct pleat_guest {
     struct pleat core; /* first: the drivers' context is this address */
     struct pleat_machine *machine;
@@ -46,7 +52,11 @@ struct pleat_guest {
     struct guest_driver drivers[PLEAT_MACHINE_DEVICES_MAX];
     unsigned driver_count;
     struct pleat_workload *workload;
-    unsigned owner;                       /* of what the drivers need */
+    unsigned owner;     /* of what the drivers need */
+    unsigned dma_owner; /* of what is pinned */
+    struct pin pins[PINS_MAX];
+    unsigned pin_count;
+    uint64_t pinned_frames;
     uint64_t used_at_boot, driver_frames; /* what isn't free, besides what the workload holds */
     uint64_t next_chore_ns;
     struct pleat_take offline;
@@ -150,7 +160,12 @@ static void touch_unplugged(struct pleat_guest *guest)
             !pleat_fault_hits(guest->machine->faults, PLEAT_FAULT_GUEST_TOUCHES_UNPLUGGED, slot->config.id,
                               now_ns(guest), NULL))
             continue;
-        if (touch_is_caught(guest, address))
+        const bool is_caught = touch_is_caught(guest, address);
+        if (slot->config.unplugged_inaccessible == PLEAT_OFF)
+            /* Such a device lets its driver read zeroes in the usable region (D-OP5). */
+            pleat_machine_log(guest->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
+                              is_caught ? "caught: %s" : "unplugged memory was read", caught);
+        else if (is_caught)
             pleat_machine_log(guest->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot), "caught: %s",
                               caught);
         else
@@ -271,6 +286,10 @@ static int make_core(struct pleat_guest *guest, struct pleat_message *message)
     if (owner < 0)
         return pleat_message_set(message, owner, "guest: %s", pleat_error_text(owner));
     guest->owner = (unsigned)owner;
+    const int dma_owner = pleat_owner_register(&guest->core, "dma", NULL, NULL);
+    if (dma_owner < 0)
+        return pleat_message_set(message, dma_owner, "guest: %s", pleat_error_text(dma_owner));
+    guest->dma_owner = (unsigned)dma_owner;
     return PLEAT_OK;
 }
 
@@ -619,6 +638,52 @@ struct pleat_workload *pleat_guest_workload(struct pleat_guest *guest)
     return guest->workload;
 }
 
+/* ---- frames for device I/O ---- */
+
+int pleat_guest_pin(struct pleat_guest *guest, uint64_t pfn, uint64_t frames)
+{
+    const uint64_t block_frames = pleat_block_frames(&guest->core);
+    struct pleat_block_info info;
+
+    if (!frames || frames > block_frames / 2)
+        return PLEAT_E_INVALID;
+    if (pleat_block_info(&guest->core, pfn, &info))
+        return PLEAT_E_NOT_FOUND;
+    for (unsigned i = 0; i < guest->pin_count; i++)
+        if (guest->pins[i].block_pfn == pfn)
+            return PLEAT_E_STATE;
+    if (info.state != PLEAT_BLOCK_ONLINE)
+        return PLEAT_E_STATE;
+    if (guest->pin_count == PINS_MAX)
+        return PLEAT_E_NO_MEMORY;
+    /* In the middle of what is plugged: the start may hold metadata, the end may be unplugged. */
+    const uint64_t there = block_frames - info.fake_offline_frames - info.absent_frames;
+    if (frames > there / 2)
+        return PLEAT_E_NO_MEMORY;
+    const struct pin pin = {.block_pfn = pfn, .pfn = pfn + there / 2, .frames = frames};
+    const int error =
+        pleat_alloc_range(&guest->core, pin.pfn, pin.frames, pleat_tag_make(guest->dma_owner, 0));
+    if (error)
+        return error;
+    guest->pins[guest->pin_count++] = pin;
+    guest->pinned_frames += frames;
+    return PLEAT_OK;
+}
+
+int pleat_guest_unpin(struct pleat_guest *guest, uint64_t pfn)
+{
+    for (unsigned i = 0; i < guest->pin_count; i++) {
+        const struct pin pin = guest->pins[i];
+        if (pin.block_pfn != pfn)
+            continue;
+        pleat_free_range(&guest->core, pin.pfn, pin.frames);
+        guest->pinned_frames -= pin.frames;
+        guest->pins[i] = guest->pins[--guest->pin_count];
+        return PLEAT_OK;
+    }
+    return PLEAT_E_NOT_FOUND;
+}
+
 /* ---- an administrator's offline ---- */
 
 int pleat_guest_offline_begin(struct pleat_guest *guest, uint64_t pfn)
@@ -710,7 +775,7 @@ int pleat_guest_check(struct pleat_guest *guest, struct pleat_message *message)
         return error;
     pleat_drain(&guest->core);
     const uint64_t used = pleat_online_frames(&guest->core) - pleat_free_frames(&guest->core);
-    const uint64_t known = guest->used_at_boot + guest->driver_frames + held;
+    const uint64_t known = guest->used_at_boot + guest->driver_frames + guest->pinned_frames + held;
     if (used != known)
         return pleat_message_set(message, PLEAT_E_PROTOCOL,
                                  "frames are lost: %" PRIu64 " are in use, and owners know of %" PRIu64, used,

@@ -71,7 +71,7 @@ void pleat_machine_tell(struct pleat_machine *machine, enum pleat_machine_event_
         .reason = reason,
     };
 
-    if (slot)
+    if (slot && slot->config.id[0])
         snprintf(event.path, sizeof event.path, "/machine/peripheral/%s", slot->config.id);
     if (kind != PLEAT_EVENT_DRIVER)
         pleat_machine_log(machine,
@@ -290,6 +290,8 @@ static int make(struct pleat_machine *machine, struct pleat_message *message)
         error = add_faults(machine, message);
     if (!error)
         error = load_workload(machine, message);
+    /* A long trace takes its time to load; the machine's begins here. */
+    pleat_clock_start(&machine->clock, config->deterministic);
     if (!error)
         error = pleat_guest_memory_create(config, &machine->layout, &machine->space, message);
     if (!error)
@@ -357,7 +359,7 @@ void pleat_machine_destroy(struct pleat_machine *machine)
 struct request {
     struct pleat_machine *machine;
     const char *id, *text;
-    uint64_t bytes;
+    uint64_t bytes, frames;
     enum pleat_zone_kind zone;
     struct pleat_look look;
     struct pleat_message *message;
@@ -823,6 +825,54 @@ int pleat_machine_block_offline(struct pleat_machine *machine, uint64_t number, 
         call(machine, name_obstacle, &request);
     }
     return error;
+}
+
+static void guest_pin(void *context)
+{
+    struct request *request = context;
+
+    if (!there_is_a_guest(request))
+        return;
+    const uint64_t block_frames = PLEAT_LAYOUT_BLOCK_BYTES >> PLEAT_LAYOUT_FRAME_SHIFT;
+    const int error =
+        request->bytes > UINT64_MAX / block_frames
+            ? PLEAT_E_NOT_FOUND
+            : pleat_guest_pin(request->machine->guest, request->bytes * block_frames, request->frames);
+    if (error)
+        request->error = pleat_message_set(
+            request->message, error, "%" PRIu64 " frames of memory%" PRIu64 " can't be pinned: %s",
+            request->frames, request->bytes,
+            error == PLEAT_E_NOT_FOUND ? "there is no such memory block" : pleat_error_text(error));
+}
+
+int pleat_machine_guest_pin(struct pleat_machine *machine, uint64_t number, uint64_t frames,
+                            struct pleat_message *message)
+{
+    struct request request = {.bytes = number, .frames = frames, .message = message};
+
+    return call(machine, guest_pin, &request);
+}
+
+static void guest_unpin(void *context)
+{
+    struct request *request = context;
+
+    if (!there_is_a_guest(request))
+        return;
+    const uint64_t block_frames = PLEAT_LAYOUT_BLOCK_BYTES >> PLEAT_LAYOUT_FRAME_SHIFT;
+    if (request->bytes > UINT64_MAX / block_frames ||
+        pleat_guest_unpin(request->machine->guest, request->bytes * block_frames))
+        request->error = pleat_message_set(request->message, PLEAT_E_NOT_FOUND,
+                                           "nothing is pinned in memory%" PRIu64, request->bytes);
+    else
+        pleat_guest_memory_changed(request->machine->guest);
+}
+
+int pleat_machine_guest_unpin(struct pleat_machine *machine, uint64_t number, struct pleat_message *message)
+{
+    struct request request = {.bytes = number, .message = message};
+
+    return call(machine, guest_unpin, &request);
 }
 
 /* ---- faults ---- */

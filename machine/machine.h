@@ -270,6 +270,17 @@ int pleat_machine_block_online(struct pleat_machine *machine, uint64_t number, e
 int pleat_machine_block_offline(struct pleat_machine *machine, uint64_t number,
                                 struct pleat_message *message);
 
+/**
+ * guest pin memoryN FRAMES: something in the guest takes frames of a block for device I/O and keeps them, as
+ * memory that is registered for DMA is kept: they can't be moved, and their owner is "dma". Movable content
+ * is moved out of the way first. Errors: NOT_FOUND (not added), STATE (not online, or pinned already),
+ * INVALID (no frame, or more than half a block), UNMOVABLE, NO_MEMORY.
+ */
+int pleat_machine_guest_pin(struct pleat_machine *machine, uint64_t number, uint64_t frames,
+                            struct pleat_message *message);
+/** guest unpin memoryN. Errors: NOT_FOUND (nothing is pinned there). */
+int pleat_machine_guest_unpin(struct pleat_machine *machine, uint64_t number, struct pleat_message *message);
+
 /** Turns a fault on, as -fault does ("device-busy:after=3"). INVALID: unknown or wrong; what is known is
  * named. */
 int pleat_machine_fault_add(struct pleat_machine *machine, const char *text, struct pleat_message *message);

@@ -159,6 +159,10 @@ int pleat_guest_check(struct pleat_guest *guest, struct pleat_message *message);
 bool pleat_guest_is_settled(struct pleat_guest *guest);
 int pleat_guest_driver_info(struct pleat_guest *guest, const struct pleat_device_slot *slot,
                             struct pleat_driver_info *info);
+/** Frames in the middle of a block are allocated for good; given back. Errors as pleat_machine_guest_pin().
+ */
+int pleat_guest_pin(struct pleat_guest *guest, uint64_t pfn, uint64_t frames);
+int pleat_guest_unpin(struct pleat_guest *guest, uint64_t pfn);
 /** Memory was freed or a listener changed its mind: drivers try again. */
 void pleat_guest_memory_changed(struct pleat_guest *guest);
 struct pleat *pleat_guest_core(struct pleat_guest *guest);

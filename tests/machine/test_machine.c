@@ -658,6 +658,83 @@ static void blocks_go_offline_and_online_by_hand(void **state)
     finish(machine);
 }
 
+static void pinned_frames_stop_a_shrink_until_they_are_unpinned(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine = start(SMALL MOVING);
+    struct pleat_message message = {{0}};
+
+    request(machine, "vm0", 256 * PLEAT_MIB);
+    settle(machine);
+    assert_int_equal(pleat_machine_guest_pin(machine, 33, 600, &message), PLEAT_OK);
+    assert_int_equal(pleat_machine_guest_pin(machine, 33, 1, &message), PLEAT_E_STATE);
+    assert_int_equal(pleat_machine_guest_pin(machine, 34, 1, &message), PLEAT_E_NOT_FOUND);
+    assert_int_equal(pleat_machine_guest_pin(machine, 32, 0, &message), PLEAT_E_INVALID);
+    assert_int_equal(pleat_machine_guest_pin(machine, 32, 20000, &message), PLEAT_E_INVALID);
+    request(machine, "vm0", 0);
+    settle(machine);
+    /* 600 frames from the middle of a block on touch two pieces of 2 MiB, and the first one has its memmap.
+     */
+    assert_int_equal(size_of(machine, "vm0"), 6 * PLEAT_MIB);
+    const struct pleat_driver_info info = driver_of(machine, "vm0");
+    if (!strstr(info.reason, "600 frames unmovable, first at PFN 0x10c") ||
+        !strstr(info.reason, "owner \"dma\""))
+        fail_msg("%s", info.reason);
+    assert_int_equal(pleat_machine_guest_unpin(machine, 33, &message), PLEAT_OK);
+    assert_int_equal(pleat_machine_guest_unpin(machine, 33, &message), PLEAT_E_NOT_FOUND);
+    settle(machine);
+    assert_int_equal(size_of(machine, "vm0"), 0);
+    finish(machine);
+}
+
+static void a_driver_that_may_read_unplugged_memory_is_served(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine =
+        start(SMALL ",unplugged-inaccessible=off -fault guest-touches-unplugged:count=1");
+    struct pleat_message message = {{0}};
+
+    request(machine, "vm0", 128 * PLEAT_MIB);
+    settle(machine);
+    assert_int_equal(size_of(machine, "vm0"), 128 * PLEAT_MIB);
+    pleat_machine_run_for(machine, SECOND);
+    expect_line("vm0: unplugged memory was read");
+    request(machine, "vm0", 0);
+    settle(machine);
+    assert_int_equal(pleat_machine_device_delete(machine, "vm0", &message), PLEAT_E_INVALID);
+    assert_non_null(strstr(message.text, "'unplugged-inaccessible' != 'on'"));
+    finish(machine);
+}
+
+static void a_recorded_trace_runs_and_a_picture_is_drawn(void **state)
+{
+    (void)state;
+    char stem[] = "/tmp/pleat-picture-XXXXXX", path[64];
+    struct pleat_machine *machine = start(
+        "-m 1G,maxmem=4G -smp 2 -seed 1 -object memory-backend-memfd,id=mem0,size=1G "
+        "-device virtio-mem-pci,id=vm0,memdev=mem0 -workload trace=traces/a-compile-short.ptr.xz,speed=4");
+    struct pleat_message message = {{0}};
+    struct pleat_workload_info info;
+
+    assert_non_null(mkdtemp(stem));
+    request(machine, "vm0", 512 * PLEAT_MIB);
+    pleat_machine_run_for(machine, SECOND / 2);
+    request(machine, "vm0", 0);
+    settle(machine);
+    pleat_machine_workload_info(machine, &info);
+    assert_string_equal(info.name, "traces/a-compile-short.ptr.xz");
+    assert_true(info.operations > 1000);
+    snprintf(path, sizeof path, "%s/run", stem);
+    if (pleat_machine_picture(machine, path, &message))
+        fail_msg("%s", message.text);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/run.%s", stem, i ? "svg" : "png");
+        assert_int_equal(unlink(path), 0);
+    }
+    rmdir(stem);
+    finish(machine);
+}
+
 struct obstacles {
     unsigned count;
     uint64_t first_pfn;
@@ -941,6 +1018,9 @@ int main(void)
         cmocka_unit_test(what_cannot_be_added_is_refused_and_changes_nothing),
         cmocka_unit_test(properties_are_listed_read_and_written),
         cmocka_unit_test(blocks_go_offline_and_online_by_hand),
+        cmocka_unit_test(pinned_frames_stop_a_shrink_until_they_are_unpinned),
+        cmocka_unit_test(a_driver_that_may_read_unplugged_memory_is_served),
+        cmocka_unit_test(a_recorded_trace_runs_and_a_picture_is_drawn),
         cmocka_unit_test(a_block_with_unmovable_frames_says_which_whose_and_where),
         cmocka_unit_test(a_fault_that_ends_is_overcome),
         cmocka_unit_test(a_config_change_in_mid_request_is_followed),
