@@ -197,7 +197,8 @@ int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_t
     return (int64_t)pfn;
 }
 
-/* --- freeing ------------------------------------------------------------------------------------------- */
+/* --- freeing
+ * ------------------------------------------------------------------------------------------------- */
 
 int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what)
 {
@@ -352,6 +353,8 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
         } else {
             return free_slow(core, cpu, pfn, order);
         }
+    } else if (entry & ENTRY_MOVABLE_ONLY) {
+        return free_slow(core, cpu, pfn, order);
     }
     cache = &cpu->caches[mobility];
     count = counter_get(&cache->count);

@@ -13,7 +13,8 @@
 #include "index.h"
 #include "text.h"
 
-/* --- memmaps in online memory (PLEAT_MEMMAP_NORMAL) ---------------------------------------------------- */
+/* --- memmaps in online memory (PLEAT_MEMMAP_NORMAL)
+ * ------------------------------------------------------------- */
 
 /* A slot on some pageblock of a block that is never removed, with a free run of an order. */
 static bool fixed_slot(struct core *core, unsigned node, bool any_node, unsigned order, struct slot *slot)
@@ -63,7 +64,13 @@ static int64_t metadata_allocate(struct core *core, unsigned node, bool any_node
     if (order >= PLEAT_PAGEBLOCK_ORDER)
         return PLEAT_E_UNSUPPORTED;
     cpu = cpu_begin(core);
-    if (fixed_slot(core, node, false, order, &slot) ||
+    if (!fixed_slot(core, node, false, order, &slot)) {
+        /* What there is may lie in CPUs' caches and slots; that comes before another node. */
+        cpu_end(cpu);
+        core_drain(core, false);
+        cpu = cpu_begin(core);
+    }
+    if (slot.block || fixed_slot(core, node, false, order, &slot) ||
         (any_node && fixed_slot(core, node, true, order, &slot))) {
         cpu_count_free(cpu, -(int64_t)counter_get(&slot.count));
         if (!(pageblock_word(slot.block, slot.pageblock) & WORD_INITIALISED))

@@ -47,7 +47,8 @@ static uint64_t end_of(const struct take *take)
     return take->config.start_pfn + take->config.frames;
 }
 
-/* --- begin --------------------------------------------------------------------------------------------- */
+/* --- begin
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Calls for each block of the range with the part of it that is inside; stops at an error. */
 static int each_block(struct take *take,
@@ -241,7 +242,8 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const stru
     return error;
 }
 
-/* --- evacuate ------------------------------------------------------------------------------------------ */
+/* --- evacuate
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* The frames of a source, whose owner's word is out of the way, are free now. */
 static void source_free(struct core *core, struct block *block, uint64_t offset, unsigned order)
@@ -311,6 +313,11 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
         return put_back(core, block, piece) ? PLEAT_OK : PLEAT_E_BUSY;
     }
     to = target_allocate(take, block, piece);
+    if (to < 0) {
+        /* Free frames may lie in CPUs' caches and slots. */
+        core_drain(core, false);
+        to = target_allocate(take, block, piece);
+    }
     error =
         to < 0 ? PLEAT_E_NO_MEMORY : owner->ops->migrate(owner->context, from, (uint64_t)to, order, cookie);
     if (!error) {
@@ -381,7 +388,9 @@ static int pass(struct take *take, uint64_t budget)
     return PLEAT_OK;
 }
 
-/* --- take ----------------------------------------------------------------------------------------------- */
+/* --- take
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 /* Everything in a pageblock that isn't passed over is free, and its count says so. */
 static bool pageblock_is_quiet(struct core *core, struct block *block, unsigned pageblock, uint64_t from,
@@ -510,7 +519,8 @@ static int finish(struct take *take)
     return each_block(take, goals[take->config.goal]);
 }
 
-/* --- step, cancel, report ------------------------------------------------------------------------------ */
+/* --- step, cancel, report
+ * ---------------------------------------------------------------------------------------------- */
 
 static bool too_late(const struct take *take)
 {
@@ -614,7 +624,8 @@ void pleat_take_report(const struct pleat_take *storage, uint64_t *moved, struct
     *look = take->look;
 }
 
-/* --- ranges in one go ---------------------------------------------------------------------------------- */
+/* --- ranges in one go
+ * -------------------------------------------------------------------------------------------------- */
 
 int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, pleat_tag tag)
 {
