@@ -603,6 +603,32 @@ static void X2_memory_that_cannot_be_populated_is_no_memory_and_what_was_is_give
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void X2_a_file_that_was_cut_meanwhile_is_no_memory_and_not_a_dead_process(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof(path), "/tmp/pleat-test-%d", (int)getpid());
+    for (int shared = 0; shared < 2; shared++) {
+        const struct pleat_memory_backend_config config = {.kind = PLEAT_MEMORY_BACKEND_FILE,
+                                                           .share = shared ? PLEAT_MEMORY_BACKEND_SHARE_ON
+                                                                           : PLEAT_MEMORY_BACKEND_SHARE_OFF,
+                                                           .bytes = 64 * KiB,
+                                                           .path = path,
+                                                           .prealloc = true};
+        struct pleat_memory_backend backend;
+        uint8_t *at = pleat_memory_backend_reserve(64 * KiB, 0);
+        write_file(path, 64 * KiB, 0x12);
+        assert_int_equal(pleat_memory_backend_open(&config, at, &backend, NULL, 0), 0);
+        assert_int_equal(truncate(path, 16 * KiB), 0);
+        assert_int_equal(pleat_memory_backend_map(&backend, 0, 32 * KiB), PLEAT_E_NO_MEMORY);
+        assert_true(faults(at, READ));
+        assert_int_equal(mappings_of(at, 64 * KiB), 1);
+        pleat_memory_backend_close(&backend);
+        pleat_memory_backend_release(at, 64 * KiB);
+        unlink(path);
+    }
+}
+
 /* ---- Opening -------------------------------------------------------------------------------------- */
 
 static void what_contradicts_itself_is_refused_with_a_sentence(void **state)
@@ -845,6 +871,7 @@ int main(void)
         cmocka_unit_test_prestate(X2_the_limit_on_mappings_is_busy_and_changes_nothing, &kinds[2]),
         cmocka_unit_test(huge_pages_that_are_not_there_are_no_memory_and_not_a_dead_process),
         cmocka_unit_test(X2_memory_that_cannot_be_populated_is_no_memory_and_what_was_is_given_back),
+        cmocka_unit_test(X2_a_file_that_was_cut_meanwhile_is_no_memory_and_not_a_dead_process),
         cmocka_unit_test(what_contradicts_itself_is_refused_with_a_sentence),
         cmocka_unit_test(a_file_is_made_enlarged_or_refused_and_never_cut),
         cmocka_unit_test(a_private_file_is_never_written),

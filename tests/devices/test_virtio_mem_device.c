@@ -620,6 +620,24 @@ static void zeroes_that_cannot_be_unmapped_are_tried_again(void **state)
     assert_consistent(f);
 }
 
+static void zeroes_that_cannot_be_undone_are_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    f->config.flags = PLEAT_VIRTIO_MEM_DEVICE_SERVE_READERS;
+    create(f, &fake_host_ops);
+    assert_int_equal(pleat_virtio_mem_device_accept(f->device, INACC), 0);
+    assert_int_equal(send(f, PLUG, 4, 1), ACK);
+    assert_int_equal(pleat_virtio_mem_device_reset(f->device), 0);
+    /* Two gaps: the second can't be mapped as zeroes, the first can't be undone. */
+    fake_host_heal(&f->host);
+    f->host.zeroes.at = 2;
+    f->host.unmap.at = 1;
+    assert_int_equal(pleat_virtio_mem_device_accept(f->device, 0), PLEAT_E_NO_MEMORY);
+    assert_int_equal(f->host.reach[3], FAKE_ZEROES);
+    assert_int_equal(pleat_virtio_mem_device_accept(f->device, INACC), 0);
+    assert_consistent(f);
+}
+
 static void X15_readers_are_refused_where_zeroes_cannot_be_mapped_at_all(void **state)
 {
     struct fixture *f = *state;
@@ -1146,6 +1164,7 @@ static void plugged_runs_can_be_visited_and_ranges_asked_for(void **state)
     assert_false(pleat_virtio_mem_device_is_plugged(f->device, 15 * BLOCK, BLOCK + 1));
     assert_false(pleat_virtio_mem_device_is_plugged(f->device, UINT64_MAX, 2));
     assert_false(pleat_virtio_mem_device_is_plugged(f->device, 0, UINT64_MAX));
+    assert_false(pleat_virtio_mem_device_is_plugged(f->device, 3 * BLOCK, UINT64_MAX - 2 * BLOCK));
     assert_true(pleat_virtio_mem_device_is_plugged(f->device, 16 * BLOCK, 0));
     assert_false(pleat_virtio_mem_device_is_plugged(f->device, 16 * BLOCK + 1, 0));
 }
@@ -1246,6 +1265,7 @@ int main(void)
         ALONE(D_OP5_X15_a_driver_without_inacc_reads_zeroes_where_it_is_served),
         ALONE(D_OP5_zeroes_that_cannot_be_mapped_refuse_the_driver_or_the_request),
         ALONE(zeroes_that_cannot_be_unmapped_are_tried_again),
+        ALONE(zeroes_that_cannot_be_undone_are_tried_again),
         ALONE(X15_readers_are_refused_where_zeroes_cannot_be_mapped_at_all),
         WITH_DEVICE(D_OP6_D_OP7_a_system_reset_unplugs_all),
         WITH_DEVICE(a_system_reset_that_the_host_stops_says_so_and_can_be_repeated),

@@ -301,6 +301,29 @@ static void bits_beyond_what_is_usable_or_exists_are_refused(void **state)
     }
 }
 
+static void the_last_bit_of_a_word_beyond_what_is_usable_is_refused(void **state)
+{
+    (void)state;
+    uint64_t storage[256];
+    uint8_t bytes[72 + 8];
+    struct fake_host host;
+    struct pleat_virtio_mem_device *device;
+    const struct pleat_virtio_mem_device_config config = {.address = ADDRESS,
+                                                          .region_bytes = 64 * BLOCK,
+                                                          .block_bytes = BLOCK,
+                                                          .requested_bytes = 63 * BLOCK,
+                                                          .flags = PLEAT_VIRTIO_MEM_DEVICE_USABLE_EXACT};
+    fake_host_init(&host, BLOCK, 64);
+    assert_int_equal(
+        pleat_virtio_mem_device_create(&config, &fake_host_ops, &host, storage, sizeof(storage), &device), 0);
+    assert_int_equal(pleat_virtio_mem_device_save(device, bytes, sizeof(bytes)), 0);
+    bytes[AT_BITMAP + 7] = 0x80;
+    pleat_write_le64(bytes + AT_PLUGGED, BLOCK);
+    assert_int_equal(pleat_virtio_mem_device_load(device, bytes, sizeof(bytes)), PLEAT_E_PROTOCOL);
+    bytes[AT_BITMAP + 7] = 0x40;
+    assert_int_equal(pleat_virtio_mem_device_load(device, bytes, sizeof(bytes)), 0);
+}
+
 static void any_flipped_bits_are_refused_or_give_a_valid_device(void **state)
 {
     (void)state;
@@ -345,6 +368,7 @@ int main(void)
         TEST(another_version_is_unsupported),
         TEST(what_cannot_be_is_refused),
         TEST(bits_beyond_what_is_usable_or_exists_are_refused),
+        TEST(the_last_bit_of_a_word_beyond_what_is_usable_is_refused),
         TEST(any_flipped_bits_are_refused_or_give_a_valid_device),
     };
     return cmocka_run_group_tests_name("virtio-mem device, save and load", tests, NULL, NULL);
