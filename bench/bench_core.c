@@ -15,117 +15,11 @@
 #include <pleat/hosted.h>
 #include <pleat/pleat.h>
 
+#include "bench/support/guest.h"
 #include "bench/support/measure.h"
 #include "machine/trace.h"
 
-#define GIB_FRAMES   ((uint64_t)262144)
-#define BLOCK_FRAMES ((uint64_t)32768)
-
-/* --- a guest
- * ------------------------------------------------------------------------------------------------------ */
-
-struct guest {
-    struct pleat pleat;
-    struct pleat_port port;
-    unsigned char *memory;
-    uint64_t frames;
-    unsigned owner;
-    uint64_t *where; /* PFN by cookie, for those who move */
-};
-
-static void *frame_pointer(void *context, uint64_t pfn)
-{
-    struct guest *guest = context;
-
-    return guest->memory + pfn * 4096;
-}
-
-static int isolate(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
-{
-    (void)context;
-    (void)pfn;
-    (void)order;
-    (void)cookie;
-    return PLEAT_OK;
-}
-
-static int migrate(void *context, uint64_t from, uint64_t to, unsigned order, uint64_t cookie)
-{
-    struct guest *guest = context;
-
-    memcpy(frame_pointer(guest, to), frame_pointer(guest, from), (size_t)4096 << order);
-    guest->where[cookie] = to;
-    return PLEAT_OK;
-}
-
-static void putback(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
-{
-    (void)context;
-    (void)pfn;
-    (void)order;
-    (void)cookie;
-}
-
-static const struct pleat_owner_ops mover = {.isolate = isolate, .migrate = migrate, .putback = putback};
-
-static void refuse(const char *what, int error)
-{
-    fprintf(stderr, "bench_core: %s: %s\n", what, pleat_error_text(error));
-    exit(1);
-}
-
-static void guest_init(struct guest *guest, uint64_t boot_frames, uint64_t frames)
-{
-    struct pleat_boot_span span = {.start_pfn = 0, .frames = boot_frames};
-    struct pleat_config config = {
-        .cpus = 2, .highest_pfn = frames, .watermark_frames = 1, .port = &guest->port};
-    int error;
-
-    *guest = (struct guest){.frames = frames, .port = {.frame_pointer = frame_pointer}};
-    guest->port.context = guest;
-    guest->memory = mmap(NULL, frames * 4096 + (128 << 20), PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (guest->memory == MAP_FAILED)
-        refuse("no address space for the guest's memory", PLEAT_E_NO_MEMORY);
-    madvise(guest->memory, frames * 4096, MADV_NOHUGEPAGE);
-    error = pleat_init(&guest->pleat, &config, &span, 1);
-    if (error)
-        refuse("init", error);
-    error = pleat_owner_register(&guest->pleat, "bench", &mover, guest);
-    if (error < 0)
-        refuse("owner", error);
-    guest->owner = (unsigned)error;
-}
-
-static void guest_end(struct guest *guest)
-{
-    munmap(guest->memory, guest->frames * 4096 + (128 << 20));
-}
-
-static pleat_tag tag_of(const struct guest *guest, unsigned mobility, uint64_t cookie)
-{
-    return mobility == PLEAT_MOVABLE ? pleat_tag_make(guest->owner, cookie) : PLEAT_NO_TAG;
-}
-
-static uint64_t allocate(struct guest *guest, unsigned order, unsigned mobility, uint64_t cookie)
-{
-    int64_t pfn = pleat_alloc(&guest->pleat, order, mobility, tag_of(guest, mobility, cookie));
-
-    if (pfn < 0)
-        refuse("allocation", (int)pfn);
-    return (uint64_t)pfn;
-}
-
-static void give_back(struct guest *guest, uint64_t pfn, unsigned order)
-{
-    int error = pleat_free(&guest->pleat, pfn, order);
-
-    if (error)
-        refuse("free", error);
-}
-
-/* --- patterns, on one CPU or on two at once
- * ------------------------------------------------------------------------- */
+/* --- patterns, on one CPU or on two at once ------------------------------------------------------------ */
 
 struct pattern {
     struct guest *guest;
@@ -144,8 +38,8 @@ static double repeat(struct pattern *pattern, unsigned cpu)
 
     (void)cpu;
     for (uint64_t i = 0; i < count; i++)
-        give_back(pattern->guest, allocate(pattern->guest, pattern->order, pattern->mobility, 0),
-                  pattern->order);
+        guest_free(pattern->guest, guest_allocate(pattern->guest, pattern->order, pattern->mobility, 0),
+                   pattern->order);
     return (double)(thread_ns() - start) / (double)count;
 }
 
@@ -157,9 +51,9 @@ static double bulk(struct pattern *pattern, unsigned cpu)
 
     for (uint64_t round = 0; round < rounds; round++) {
         for (uint64_t i = 0; i < pattern->count; i++)
-            pfn[i] = allocate(pattern->guest, pattern->order, pattern->mobility, i);
+            pfn[i] = guest_allocate(pattern->guest, pattern->order, pattern->mobility, i);
         for (uint64_t i = 0; i < pattern->count; i++)
-            give_back(pattern->guest, pfn[i], pattern->order);
+            guest_free(pattern->guest, pfn[i], pattern->order);
     }
     return (double)(thread_ns() - start) / (double)(pattern->count * rounds);
 }
@@ -193,9 +87,9 @@ static double random_pairs(struct pattern *pattern, unsigned cpu)
     start = thread_ns();
     for (uint64_t i = 0; i < picks; i += pattern->batch) {
         for (uint64_t k = i; k < i + pattern->batch; k++)
-            give_back(pattern->guest, picked[k], 0);
+            guest_free(pattern->guest, picked[k], 0);
         for (uint64_t k = i; k < i + pattern->batch; k++)
-            picked[k] = allocate(pattern->guest, 0, pattern->mobility, 0);
+            picked[k] = guest_allocate(pattern->guest, 0, pattern->mobility, 0);
     }
     spent = thread_ns() - start;
     memcpy(held, picked, picks * sizeof(*picked));
@@ -264,9 +158,9 @@ static void pattern_row(struct table *table, struct pattern *pattern, const char
 static void warm_up(struct guest *guest, uint64_t *pfn, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        pfn[i] = allocate(guest, 0, PLEAT_UNMOVABLE, 0);
+        pfn[i] = guest_allocate(guest, 0, PLEAT_UNMOVABLE, 0);
     for (uint64_t i = 0; i < count; i++)
-        give_back(guest, pfn[i], 0);
+        guest_free(guest, pfn[i], 0);
 }
 
 static void bench_patterns(struct table *table, double atomic_ns)
@@ -315,7 +209,7 @@ static void bench_random(struct table *table, double atomic_ns, uint64_t gib)
         pattern.pfn[i] = malloc(frames / 4 * sizeof(uint64_t));
         become_cpu(i);
         for (uint64_t k = 0; k < frames / 4; k++)
-            pattern.pfn[i][k] = allocate(guest, 0, PLEAT_UNMOVABLE, 0);
+            pattern.pfn[i][k] = guest_allocate(guest, 0, PLEAT_UNMOVABLE, 0);
     }
     become_cpu(0);
     if (gib == 8) {
@@ -336,8 +230,7 @@ static void bench_random(struct table *table, double atomic_ns, uint64_t gib)
     free(guest);
 }
 
-/* --- recorded traces
- * ---------------------------------------------------------------------------------------------------- */
+/* --- recorded traces ----------------------------------------------------------------------------------- */
 
 /* Whole free pageblocks out of those that there could be, at the end of a replay. */
 static double whole_free(struct guest *guest)
@@ -349,7 +242,7 @@ static double whole_free(struct guest *guest)
         struct pleat_look look;
 
         if (pleat_look(&guest->pleat, pfn, 512, &look))
-            refuse("look", PLEAT_E_NOT_FOUND);
+            guest_failed("look", PLEAT_E_NOT_FOUND);
         if (look.memmap || look.first_obstacle_owner == 2)
             continue;
         could += look.free;
@@ -386,9 +279,9 @@ static void bench_trace(struct table *table, const char *label, const char *path
             if (i == operations.before)
                 start = now_ns();
             if (o->is_free)
-                give_back(guest, slots[o->slot], o->order);
+                guest_free(guest, slots[o->slot], o->order);
             else
-                slots[o->slot] = allocate(guest, o->order, o->flags & PLEAT_MOBILITY_MASK, o->slot);
+                slots[o->slot] = guest_allocate(guest, o->order, o->flags & PLEAT_MOBILITY_MASK, o->slot);
         }
         times[run] = (double)(now_ns() - start) / (double)(operations.count - operations.before);
         whole = whole_free(guest);
@@ -404,35 +297,14 @@ static void bench_trace(struct table *table, const char *label, const char *path
     pleat_trace_free(&trace);
 }
 
-/* --- adding and taking back
- * ------------------------------------------------------------------------------------------------- */
+/* --- adding and taking back ---------------------------------------------------------------------------- */
 
-static struct pleat_range_config range_of(struct guest *guest, uint64_t start_pfn, uint64_t frames)
+static void take(struct guest *guest, uint64_t start_pfn, uint64_t frames)
 {
-    return (struct pleat_range_config){.name = "bench",
-                                       .owner = guest,
-                                       .start_pfn = start_pfn,
-                                       .frames = frames,
-                                       .flags = PLEAT_ADD_FORCE_ONLINE,
-                                       .force_zone = PLEAT_ZONE_MOVABLE};
-}
+    int error = guest_take(guest, start_pfn, frames);
 
-static void take_offline(struct guest *guest, uint64_t start_pfn, uint64_t frames)
-{
-    struct pleat_take_config config = {
-        .start_pfn = start_pfn, .frames = frames, .goal = PLEAT_TAKE_TO_OFFLINE};
-    struct pleat_take take;
-    int result = pleat_take_begin(&guest->pleat, &take, &config);
-
-    if (!result) {
-        do
-            result = pleat_take_step(&guest->pleat, &take, 1 << 20);
-        while (result == PLEAT_MORE);
-    }
-    if (!result)
-        result = pleat_remove(&guest->pleat, guest, start_pfn, frames);
-    if (result)
-        refuse("take", result);
+    if (error)
+        guest_failed("take", error);
 }
 
 static void bench_add(struct table *table)
@@ -448,14 +320,14 @@ static void bench_add(struct table *table)
     /* What an add writes: lines of poisoned memmaps that are poisoned no more. */
     for (uint64_t pfn = GIB_FRAMES; pfn < GIB_FRAMES + tib; pfn += BLOCK_FRAMES)
         memset(guest->memory + pfn * 4096, 0xa5, frames * 4096);
-    range = range_of(guest, GIB_FRAMES, tib);
+    range = guest_range(guest, GIB_FRAMES, tib);
     for (unsigned run = 0; run < RUNS; run++) {
         uint64_t start = now_ns();
         int error = pleat_add(&guest->pleat, &range);
 
         times[run] = (double)(now_ns() - start) / 1e6;
         if (error)
-            refuse("add", error);
+            guest_failed("add", error);
         for (uint64_t pfn = GIB_FRAMES; !run && pfn < GIB_FRAMES + tib; pfn += BLOCK_FRAMES) {
             const unsigned char *memmap = guest->memory + pfn * 4096;
             unsigned char poison[64];
@@ -464,7 +336,7 @@ static void bench_add(struct table *table)
             for (uint64_t at = 0; at < frames * 4096; at += 64)
                 lines += memcmp(memmap + at, poison, 64) != 0;
         }
-        take_offline(guest, GIB_FRAMES, tib);
+        take(guest, GIB_FRAMES, tib);
     }
     table_row(table, "add and online 1 TiB, warm", median(times, RUNS), "ms", 1, "ms", 10, false);
     table_row(table, "  written by it", (double)lines * 64 / (1 << 20), "MiB", 1, "MiB", 40, false);
@@ -489,20 +361,20 @@ static void bench_take(struct table *table)
     guest_init(guest, 2 * GIB_FRAMES, 3 * GIB_FRAMES);
     madvise(guest->memory, 3 * GIB_FRAMES * 4096, MADV_POPULATE_WRITE);
     guest->where = malloc(GIB_FRAMES * sizeof(uint64_t));
-    range = range_of(guest, start_pfn, GIB_FRAMES);
+    range = guest_range(guest, start_pfn, GIB_FRAMES);
     for (unsigned run = 0; run < RUNS; run++) {
         uint64_t begin, count = 0;
 
         if (pleat_add(&guest->pleat, &range))
-            refuse("add", PLEAT_E_INVALID);
+            guest_failed("add", PLEAT_E_INVALID);
         begin = now_ns();
-        take_offline(guest, start_pfn, GIB_FRAMES);
+        take(guest, start_pfn, GIB_FRAMES);
         idle[run] = (double)(now_ns() - begin) / 1e6;
         /* 30 % in use, scattered: all is allocated, then seven tenths are freed at random. */
         if (pleat_add(&guest->pleat, &range))
-            refuse("add", PLEAT_E_INVALID);
+            guest_failed("add", PLEAT_E_INVALID);
         while (count < GIB_FRAMES - 8 * 66)
-            guest->where[count] = allocate(guest, 0, PLEAT_MOVABLE, count), count++;
+            guest->where[count] = guest_allocate(guest, 0, PLEAT_MOVABLE, count), count++;
         for (uint64_t i = 0; i < count; i++)
             order[i] = i;
         for (uint64_t i = count - 1; i > 0; i--) {
@@ -512,17 +384,17 @@ static void bench_take(struct table *table)
             order[other] = value;
         }
         for (uint64_t i = used; i < count; i++)
-            give_back(guest, guest->where[order[i]], 0);
+            guest_free(guest, guest->where[order[i]], 0);
         begin = now_ns();
         for (uint64_t i = 0; i < used; i++)
             memcpy(guest->memory + (GIB_FRAMES / 2 + i) * 4096, guest->memory + guest->where[order[i]] * 4096,
                    4096);
         plain[run] = (double)(now_ns() - begin) / 1e6;
         begin = now_ns();
-        take_offline(guest, start_pfn, GIB_FRAMES);
+        take(guest, start_pfn, GIB_FRAMES);
         busy[run] = (double)(now_ns() - begin) / 1e6;
         for (uint64_t i = 0; i < used; i++)
-            give_back(guest, guest->where[order[i]], 0);
+            guest_free(guest, guest->where[order[i]], 0);
     }
     idle_ms = median(idle, RUNS);
     copy_ms = median(plain, RUNS);

@@ -29,5 +29,6 @@ int pleat_command_failed(const char *command, const struct pleat_message *messag
 
 int pleat_command_replay(int argc, char **argv);
 int pleat_command_trace(int argc, char **argv);
+int pleat_command_run(int argc, char **argv);
 
 #endif

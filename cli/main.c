@@ -14,6 +14,7 @@
 static const struct pleat_command commands[] = {
     {"replay", "measure the core with a recorded or synthetic workload", pleat_command_replay},
     {"trace", "look into a recorded page-allocation trace, or cut a part out of it", pleat_command_trace},
+    {"run", "run a machine and its monitor", pleat_command_run},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

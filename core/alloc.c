@@ -197,8 +197,7 @@ int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_t
     return (int64_t)pfn;
 }
 
-/* --- freeing
- * ------------------------------------------------------------------------------------------------- */
+/* --- freeing ------------------------------------------------------------------------------------------- */
 
 int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, const char *what)
 {

@@ -16,8 +16,7 @@ void cpu_wait(struct cpu *cpu)
     } while (atomic_exchange_explicit(&cpu->word, 1, memory_order_acquire));
 }
 
-/* --- frames back to their pageblocks
- * ------------------------------------------------------------------------ */
+/* --- frames back to their pageblocks ------------------------------------------------------------------- */
 
 static void prefetch(struct core *core, uint64_t pfn)
 {
@@ -64,8 +63,7 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
     cpu_count_free(cpu, frames);
 }
 
-/* --- slots
- * ------------------------------------------------------------------------------------------------------ */
+/* --- slots --------------------------------------------------------------------------------------------- */
 
 void slot_release(struct core *core, struct cpu *cpu, struct slot *slot)
 {
@@ -127,8 +125,7 @@ int64_t slot_take(struct core *core, struct slot *slot, unsigned order)
     return (int64_t)(block_start(core, slot->block) + (uint64_t)slot->pageblock * FRAMES + place);
 }
 
-/* --- finding a pageblock for a slot
- * -------------------------------------------------------------------------------- */
+/* --- finding a pageblock for a slot -------------------------------------------------------------------- */
 
 static const uint8_t zones_movable[] = {PLEAT_ZONE_MOVABLE, PLEAT_ZONE_PREFER_MOVABLE, PLEAT_ZONE_NORMAL,
                                         PLEAT_ZONE_DMA32, PLEAT_ZONE_DMA};

@@ -225,8 +225,7 @@ void index_forget_block(struct core *core, struct block *block)
         block_set_remove(&block->zone->sets[set], block->number);
 }
 
-/* --- words
- * ---------------------------------------------------------------------------------------------------- */
+/* --- words --------------------------------------------------------------------------------------------- */
 
 uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageblock, uint32_t count,
                           unsigned order)
@@ -389,8 +388,7 @@ bool index_take_partial(struct core *core, struct zone *zone, unsigned side, uns
     return take_in_set(core, zone, SET_OF_MASK(mask), mask, mobility, order, thorough ? 0 : TRIES, slot);
 }
 
-/* --- huge frames
- * ------------------------------------------------------------------------------------------------ */
+/* --- huge frames --------------------------------------------------------------------------------------- */
 
 static bool huge_mark(struct core *core, struct block *block, unsigned pageblock, unsigned mobility,
                       uint32_t flags)

@@ -194,8 +194,7 @@ uint64_t pleat_table_bytes(struct pleat *pleat)
     return core_of(pleat)->table_bytes;
 }
 
-/* --- recount
- * -------------------------------------------------------------------------------------------------------- */
+/* --- recount ------------------------------------------------------------------------------------------- */
 
 static bool wrong(struct core *core, const char *what, uint64_t pfn, uint64_t found, uint64_t expected)
 {

@@ -23,8 +23,7 @@ struct boot {
     unsigned passed[PLEAT_MAX_NODES]; /* spans given up in the round */
 };
 
-/* --- checking
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checking ------------------------------------------------------------------------------------------ */
 
 static int refuse(const struct pleat_port *port, const char *what, uint64_t value, const char *expected)
 {
@@ -96,8 +95,7 @@ static int check_spans(const struct pleat_config *config, const struct pleat_boo
     return count ? PLEAT_OK : refuse(config->port, "the count of boot spans", 0, "at least one");
 }
 
-/* --- placing metadata
- * ---------------------------------------------------------------------------------------------- */
+/* --- placing metadata ---------------------------------------------------------------------------------- */
 
 static bool span_is_usable(const struct boot *boot, unsigned at, unsigned node)
 {

@@ -32,8 +32,7 @@ static bool to_frames(struct pleat *pleat, uint64_t address, uint64_t bytes, uin
     return bytes && !((address | bytes) & mask) && address + bytes - 1 >= address;
 }
 
-/* --- how the frames of a driver's range go online and offline
- * --------------------------------------------------- */
+/* --- how the frames of a driver's range go online and offline ------------------------------------------ */
 
 struct give_context {
     struct pleat *pleat;
@@ -74,8 +73,7 @@ static void owner_offline(struct pleat *pleat, void *context, uint64_t start_pfn
 static const struct pleat_range_ops owner_ops = {.online_frames = owner_online,
                                                  .offline_frames = owner_offline};
 
-/* --- operations
- * ------------------------------------------------------------------------------------------------------- */
+/* --- operations ---------------------------------------------------------------------------------------- */
 
 static int memory_add(void *context, const struct pleat_memory_range *range)
 {

@@ -25,8 +25,7 @@ void hotplug_unlock(struct core *core)
     atomic_store_explicit(&core->hotplug_lock, 0, memory_order_release);
 }
 
-/* --- listeners
- * ---------------------------------------------------------------------------------------------- */
+/* --- listeners ----------------------------------------------------------------------------------------- */
 
 void pleat_listener_add(struct pleat *pleat, struct pleat_listener *listener)
 {
@@ -79,8 +78,7 @@ int listeners_tell(struct core *core, enum pleat_event event, struct block *bloc
     return PLEAT_E_REFUSED;
 }
 
-/* --- zones by policy
- * ------------------------------------------------------------------------------------------ */
+/* --- zones by policy ----------------------------------------------------------------------------------- */
 
 unsigned zone_by_address(const struct core *core, const struct block *block)
 {
@@ -140,8 +138,7 @@ int pleat_set_policy(struct pleat *pleat, enum pleat_online_policy policy, unsig
     return PLEAT_OK;
 }
 
-/* --- going online
- * ------------------------------------------------------------------------------------------------ */
+/* --- going online -------------------------------------------------------------------------------------- */
 
 /* The order of the largest aligned run when the last `count` frames of a pageblock are free. */
 static unsigned fresh_run(unsigned count)
@@ -365,8 +362,7 @@ int pleat_online(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, enum 
     return error;
 }
 
-/* --- going offline
- * ------------------------------------------------------------------------------------------------- */
+/* --- going offline ------------------------------------------------------------------------------------- */
 
 void block_go_offline(struct core *core, struct block *block)
 {
@@ -390,8 +386,7 @@ void block_go_offline(struct core *core, struct block *block)
     listeners_tell(core, PLEAT_OFFLINE, block, zone);
 }
 
-/* --- giving fake-offline frames back
- * ------------------------------------------------------------------------------- */
+/* --- giving fake-offline frames back ------------------------------------------------------------------- */
 
 /* Everything in the pageblock is withheld, or no one's for other reasons; and something is withheld. */
 static bool pageblock_is_withheld(struct core *core, struct block *block, unsigned pageblock)

@@ -13,8 +13,7 @@
 #include "index.h"
 #include "text.h"
 
-/* --- memmaps in online memory (PLEAT_MEMMAP_NORMAL)
- * ------------------------------------------------------------- */
+/* --- memmaps in online memory (PLEAT_MEMMAP_NORMAL) ---------------------------------------------------- */
 
 /* A slot on some pageblock of a block that is never removed, with a free run of an order. */
 static bool fixed_slot(struct core *core, unsigned node, bool any_node, unsigned order, struct slot *slot)

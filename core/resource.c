@@ -210,8 +210,7 @@ struct pleat_resource *pleat_resource_next(const struct pleat_resource *root,
     return NULL;
 }
 
-/* --- Printing
- * ------------------------------------------------------------------------------------------------ */
+/* --- Printing ------------------------------------------------------------------------------------------ */
 
 struct text {
     char *line;

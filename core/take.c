@@ -47,8 +47,7 @@ static uint64_t end_of(const struct take *take)
     return take->config.start_pfn + take->config.frames;
 }
 
-/* --- begin
- * ------------------------------------------------------------------------------------------------------ */
+/* --- begin --------------------------------------------------------------------------------------------- */
 
 /* Calls for each block of the range with the part of it that is inside; stops at an error. */
 static int each_block(struct take *take,
@@ -242,8 +241,7 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const stru
     return error;
 }
 
-/* --- evacuate
- * ----------------------------------------------------------------------------------------------------- */
+/* --- evacuate ------------------------------------------------------------------------------------------ */
 
 /* The frames of a source, whose owner's word is out of the way, are free now. */
 static void source_free(struct core *core, struct block *block, uint64_t offset, unsigned order)
@@ -388,9 +386,7 @@ static int pass(struct take *take, uint64_t budget)
     return PLEAT_OK;
 }
 
-/* --- take
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- take ----------------------------------------------------------------------------------------------- */
 
 /* Everything in a pageblock that isn't passed over is free, and its count says so. */
 static bool pageblock_is_quiet(struct core *core, struct block *block, unsigned pageblock, uint64_t from,
@@ -519,8 +515,7 @@ static int finish(struct take *take)
     return each_block(take, goals[take->config.goal]);
 }
 
-/* --- step, cancel, report
- * ---------------------------------------------------------------------------------------------- */
+/* --- step, cancel, report ------------------------------------------------------------------------------ */
 
 static bool too_late(const struct take *take)
 {
@@ -624,8 +619,7 @@ void pleat_take_report(const struct pleat_take *storage, uint64_t *moved, struct
     *look = take->look;
 }
 
-/* --- ranges in one go
- * -------------------------------------------------------------------------------------------------- */
+/* --- ranges in one go ---------------------------------------------------------------------------------- */
 
 int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, pleat_tag tag)
 {

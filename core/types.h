@@ -57,7 +57,7 @@
 #define OWNERS      512u
 #define OWNER_FIRST 8u
 
-/* --- owner's word: state 2 | order 4 | reclaimable 1 | owner 9 | cookie 48 ------------------------------ */
+/* --- owner's word: state 2 | order 4 | reclaimable 1 | owner 9 | cookie 48 ----------------------------- */
 
 enum owner_state {
     STATE_FREE = 0,      /* free, or in a CPU's cache: then its bit is still set, and a second free is seen */
@@ -177,8 +177,7 @@ struct block {
     struct pleat_resource resource; /* of a contiguous piece of a range, if this is its first block */
 };
 
-/* --- sets of blocks, zones
- * ---------------------------------------------------------------------------------- */
+/* --- sets of blocks, zones ----------------------------------------------------------------------------- */
 
 /* A set of block numbers with a summary bit for each 64; bits may be set too much, never too little. */
 struct block_set {
@@ -195,8 +194,7 @@ struct zone {
     uint8_t kind;
 };
 
-/* --- cpu
- * ----------------------------------------------------------------------------------------------------- */
+/* --- cpu ----------------------------------------------------------------------------------------------- */
 
 /* A pageblock that a CPU (or a take) has to itself: its count is here, nobody else sets bits in it. */
 struct slot {
@@ -233,8 +231,7 @@ struct cpu {
     alignas(64) struct cache caches[MOBILITIES];
 };
 
-/* --- instance
- * -------------------------------------------------------------------------------------------------- */
+/* --- instance ------------------------------------------------------------------------------------------ */
 
 struct owner {
     const struct pleat_owner_ops *ops;

@@ -266,8 +266,8 @@ int pleat_backend_config_parse(const char *text, struct pleat_backend_config *ba
     if (kind == COUNT(types)) {
         char quoted[PLEAT_QUOTE_BYTES];
         error = pleat_message_set(message, PLEAT_E_INVALID,
-                                  "-object: invalid object type: %s, expected memory-backend-ram, "
-                                  "memory-backend-memfd or memory-backend-file",
+                                  "-object: Parameter 'qom-type' does not accept value %s, expected "
+                                  "memory-backend-ram, memory-backend-memfd or memory-backend-file",
                                   pleat_quote(quoted, type));
     } else {
         backend->kind = (enum pleat_backend_kind)kind;

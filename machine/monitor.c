@@ -421,7 +421,7 @@ static bool runs_alone(const struct pleat_monitor *monitor)
            !monitor->input.open && !monitor->socket;
 }
 
-void pleat_monitor_run(struct pleat_monitor *monitor, bool read_pipe)
+void pleat_monitor_run(struct pleat_monitor *monitor)
 {
     const struct pleat_machine_config *config = pleat_machine_config(monitor->machine);
     if (monitor->end_reason)
@@ -429,7 +429,7 @@ void pleat_monitor_run(struct pleat_monitor *monitor, bool read_pipe)
     arm_duration(monitor);
     if (monitor->wants_terminal)
         pleat_terminal_open(&monitor->terminal, &monitor->loop, &monitor->control, take_line, monitor);
-    else if (config->monitor.stdio && read_pipe)
+    else if (config->monitor.stdio)
         pleat_input_open(&monitor->input, &monitor->loop, take_line, monitor);
     else
         take_line(monitor, NULL);

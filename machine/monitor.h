@@ -39,9 +39,9 @@ int pleat_monitor_run_scenario(struct pleat_monitor *monitor, const struct pleat
 
 /**
  * Serves the terminal or the pipe, and QMP, until the end: quit, a signal, the end of the input (QMP clients
- * keep it going), or the config's duration. With READ_PIPE false, stdin is read only if it is a terminal.
+ * keep it going), or the config's duration.
  */
-void pleat_monitor_run(struct pleat_monitor *monitor, bool read_pipe);
+void pleat_monitor_run(struct pleat_monitor *monitor);
 
 /** Whether stdin and stdout are a terminal and the config wants a prompt there. */
 bool pleat_monitor_has_terminal(const struct pleat_monitor *monitor);

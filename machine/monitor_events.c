@@ -24,7 +24,7 @@ static json_t *event_data(const struct pleat_machine_event *event)
     case PLEAT_EVENT_SHUTDOWN:
         return json_pack("{s:b,s:s}", "guest", !strncmp(event->reason, "guest-", 6), "reason", event->reason);
     case PLEAT_EVENT_GUEST_PANICKED:
-        return json_pack("{s:s}", "action", "pause");
+        return json_pack("{s:s}", "action", "run");
     default:
         return NULL;
     }

@@ -15,9 +15,11 @@ typedef unsigned long long ull;
 /* Bytes for people: whole units where it is a whole number of them, else MiB with a decimal. */
 static const char *size_text(char buffer[32], uint64_t bytes)
 {
-    pleat_format_size(buffer, bytes);
-    if (strlen(buffer) > 6)
-        snprintf(buffer, 32, "%.1fM", (double)bytes / (1 << 20));
+    const uint64_t mib = 1 << 20;
+    if (bytes > mib && bytes % mib)
+        snprintf(buffer, 32, "%.1fM", (double)bytes / (double)mib);
+    else
+        pleat_format_size(buffer, bytes);
     return buffer;
 }
 
@@ -119,8 +121,8 @@ struct map {
     unsigned in_row;
     char states[MAP_BLOCKS_PER_ROW];
     char fill[MAP_BLOCKS_PER_ROW];
-    /* Blocks that aren't added and haven't been shown. */
-    uint64_t skipped;
+    /* Blocks of row_device from gap_address on that aren't added and haven't been shown. */
+    uint64_t gap_address, gap_blocks;
     uint64_t by_state[PLEAT_BLOCK_NONE + 1];
     uint64_t with_unmovable;
 };
@@ -206,36 +208,42 @@ static void end_row(struct map *map)
 static void end_gap(struct map *map)
 {
     char size[32];
-    if (map->skipped)
-        pleat_text_print(&map->output->text, "  %26s %s not added\n", "...",
-                         size_text(size, map->skipped * map->block_bytes));
-    map->skipped = 0;
+    if (map->gap_blocks)
+        pleat_text_print(&map->output->text, "  0x%09llx        %-8s  %s not added\n", (ull)map->gap_address,
+                         map->row_device, size_text(size, map->gap_blocks * map->block_bytes));
+    map->gap_blocks = 0;
+}
+
+static void add_to_row(struct map *map, const struct pleat_machine_block *block)
+{
+    if (map->in_row == 0) {
+        map->row_address = block->number * map->block_bytes;
+        map->row_node = block->info.node;
+    }
+    map->states[map->in_row] = state_character(&block->info);
+    map->fill[map->in_row] = fill_character(&block->info);
+    map->in_row++;
 }
 
 static bool map_block(void *context, const struct pleat_machine_block *block)
 {
     struct map *map = context;
-    const struct pleat_block_info *info = &block->info;
-    unsigned state = info->state <= PLEAT_BLOCK_NONE ? info->state : PLEAT_BLOCK_NONE;
+    unsigned state = block->info.state <= PLEAT_BLOCK_NONE ? block->info.state : PLEAT_BLOCK_NONE;
+    bool same_device = !strcmp(block->device, map->row_device);
     map->by_state[state]++;
-    if (state == PLEAT_BLOCK_NONE) {
+    if (state == PLEAT_BLOCK_NONE || !same_device || map->in_row == MAP_BLOCKS_PER_ROW ||
+        block->info.node != map->row_node)
         end_row(map);
-        map->skipped++;
+    if (state != PLEAT_BLOCK_NONE || !same_device)
+        end_gap(map);
+    snprintf(map->row_device, sizeof(map->row_device), "%s", block->device);
+    if (state == PLEAT_BLOCK_NONE) {
+        if (map->gap_blocks++ == 0)
+            map->gap_address = block->number * map->block_bytes;
         return true;
     }
-    end_gap(map);
-    bool same_row = info->node == map->row_node && !strcmp(block->device, map->row_device);
-    if (map->in_row == MAP_BLOCKS_PER_ROW || !same_row)
-        end_row(map);
-    if (map->in_row == 0) {
-        map->row_address = block->number * map->block_bytes;
-        map->row_node = info->node;
-        snprintf(map->row_device, sizeof(map->row_device), "%s", block->device);
-    }
-    map->states[map->in_row] = state_character(info);
-    map->fill[map->in_row] = fill_character(info);
-    map->in_row++;
-    map->with_unmovable += state == PLEAT_BLOCK_ONLINE && info->unmovable_pageblocks > 0;
+    add_to_row(map, block);
+    map->with_unmovable += state == PLEAT_BLOCK_ONLINE && block->info.unmovable_pageblocks > 0;
     return true;
 }
 
@@ -337,22 +345,22 @@ static int info_workload(struct pleat_control *control, const struct pleat_hmp_w
     return PLEAT_OK;
 }
 
-static void print_driver(struct pleat_hmp_output *output, const struct pleat_memory_device_info *device,
-                         const struct pleat_driver_info *info)
+static void print_driver(struct pleat_hmp_output *output, uint64_t frame_bytes,
+                         const struct pleat_memory_device_info *device, const struct pleat_driver_info *info)
 {
     char size[3][32], took[32];
     if (!info->bound) {
         pleat_text_print(&output->text, "%s: the guest has no driver on it\n", device->id);
         return;
     }
-    pleat_text_print(&output->text, "%s: %s%s, %s of %s plugged, %s added\n", device->id, info->state,
-                     info->busy ? " (at work)" : "", size_text(size[0], device->size_bytes),
-                     size_text(size[1], device->requested_bytes), size_text(size[2], info->added_bytes));
+    pleat_text_print(&output->text, "%s: %s of %s plugged, %s added; the driver is %s%s\n", device->id,
+                     size_text(size[0], device->size_bytes), size_text(size[1], device->requested_bytes),
+                     size_text(size[2], info->added_bytes), info->state, info->busy ? ", and not done" : "");
     if (info->reason[0])
-        pleat_text_print(&output->text, "  stopped: %s\n", info->reason);
-    pleat_text_print(&output->text, "  last change: %s, %s moved (%s since boot)\n",
-                     time_text(took, info->last_step_ns), size_text(size[0], info->last_moved_bytes),
-                     size_text(size[1], info->moved_bytes));
+        pleat_text_print(&output->text, "  it stopped: %s\n", info->reason);
+    pleat_text_print(&output->text, "  last change: took %s, %llu frames moved (%llu since boot)\n",
+                     time_text(took, info->last_step_ns), (ull)(info->last_moved_bytes / frame_bytes),
+                     (ull)(info->moved_bytes / frame_bytes));
     pleat_text_print(
         &output->text,
         "  requests: %llu, answered ACK %llu, NACK %llu, BUSY %llu, ERROR %llu, not at all %llu; "
@@ -372,53 +380,58 @@ static int info_driver(struct pleat_control *control, const struct pleat_hmp_wor
         if (!error)
             error = pleat_machine_driver_info(control->machine, words->words[0], &info, message);
         if (!error)
-            print_driver(output, &device, &info);
+            print_driver(output, pleat_machine_frame_bytes(control->machine), &device, &info);
         return error;
     }
     unsigned count;
     struct pleat_memory_device_info *devices = pleat_control_devices(control, &count);
     for (unsigned i = 0; i < count; i++) {
         if (!pleat_machine_driver_info(control->machine, devices[i].id, &info, message))
-            print_driver(output, &devices[i], &info);
+            print_driver(output, pleat_machine_frame_bytes(control->machine), &devices[i], &info);
     }
     free(devices);
     return PLEAT_OK;
 }
 
-/* Frames in the way, neighbours of one owner together: a line for each piece. */
+/* Frames in the way, those of one owner in one pageblock together: a line for each. */
 struct obstacles {
     struct pleat_hmp_output *output;
-    struct pleat_machine_obstacle run;
-    uint64_t run_frames;
-    uint64_t pieces, frames;
+    char owner[32];
+    uint64_t first_pfn, last_pfn;
+    /* Those of the line that is being filled. */
+    uint64_t line_frames;
+    uint64_t lines, frames;
 };
 
 /* More lines than that help nobody; the sum is exact. */
 #define OBSTACLE_LINES_MAX 32
 
-static void end_run(struct obstacles *obstacles)
+static void end_line(struct obstacles *obstacles)
 {
-    if (obstacles->run_frames == 0)
+    if (obstacles->line_frames == 0)
         return;
-    obstacles->pieces++;
-    obstacles->frames += obstacles->run_frames;
-    if (obstacles->pieces <= OBSTACLE_LINES_MAX)
-        pleat_text_print(&obstacles->output->text, "  PFN 0x%llx-0x%llx  %llu frames of %s\n",
-                         (ull)obstacles->run.pfn, (ull)(obstacles->run.pfn + obstacles->run_frames - 1),
-                         (ull)obstacles->run_frames, obstacles->run.owner);
-    obstacles->run_frames = 0;
+    obstacles->lines++;
+    obstacles->frames += obstacles->line_frames;
+    if (obstacles->lines <= OBSTACLE_LINES_MAX)
+        pleat_text_print(&obstacles->output->text, "  PFN 0x%llx-0x%llx: %llu frames of %s\n",
+                         (ull)obstacles->first_pfn, (ull)obstacles->last_pfn, (ull)obstacles->line_frames,
+                         obstacles->owner);
+    obstacles->line_frames = 0;
 }
 
 static bool take_obstacle(void *context, const struct pleat_machine_obstacle *obstacle)
 {
     struct obstacles *obstacles = context;
-    bool joins = obstacles->run_frames && obstacle->pfn == obstacles->run.pfn + obstacles->run_frames &&
-                 !strcmp(obstacle->owner, obstacles->run.owner);
-    if (!joins) {
-        end_run(obstacles);
-        obstacles->run = *obstacle;
+    if (obstacles->first_pfn / PLEAT_PAGEBLOCK_FRAMES != obstacle->pfn / PLEAT_PAGEBLOCK_FRAMES ||
+        strcmp(obstacle->owner, obstacles->owner))
+        end_line(obstacles);
+    if (obstacles->line_frames == 0) {
+        obstacles->first_pfn = obstacle->pfn;
+        snprintf(obstacles->owner, sizeof(obstacles->owner), "%s", obstacle->owner);
     }
-    obstacles->run_frames += UINT64_C(1) << obstacle->order;
+    uint64_t frames = UINT64_C(1) << obstacle->order;
+    obstacles->last_pfn = obstacle->pfn + frames - 1;
+    obstacles->line_frames += frames;
     return true;
 }
 
@@ -443,12 +456,12 @@ static int info_obstacles(struct pleat_control *control, const struct pleat_hmp_
         bytes = device.max_bytes;
     }
     pleat_machine_obstacles(control->machine, address, bytes, take_obstacle, &obstacles);
-    end_run(&obstacles);
-    if (obstacles.pieces > OBSTACLE_LINES_MAX)
-        pleat_text_print(&output->text, "  ... and %llu more\n",
-                         (ull)(obstacles.pieces - OBSTACLE_LINES_MAX));
-    pleat_text_print(&output->text, "%llu frames in %llu places can't be moved out of 0x%llx-0x%llx\n",
-                     (ull)obstacles.frames, (ull)obstacles.pieces, (ull)address, (ull)(address + bytes - 1));
+    end_line(&obstacles);
+    if (obstacles.lines > OBSTACLE_LINES_MAX)
+        pleat_text_print(&output->text, "  ... and in %llu more places\n",
+                         (ull)(obstacles.lines - OBSTACLE_LINES_MAX));
+    pleat_text_print(&output->text, "%llu frames can't be moved out of 0x%llx-0x%llx\n",
+                     (ull)obstacles.frames, (ull)address, (ull)(address + bytes - 1));
     return PLEAT_OK;
 }
 

@@ -424,6 +424,19 @@ static int read_text(const struct device_property *property, const char *text,
     return error;
 }
 
+/* QEMU's words: most of these were settable until the device was there. */
+static int refuse_to_set(const char *name, struct pleat_message *message)
+{
+    if (!strcmp(name, "block-size"))
+        return pleat_message_set(message, PLEAT_E_INVALID, "'block-size' cannot be changed");
+    if (!strcmp(name, "size") || !strcmp(name, "type"))
+        return pleat_message_set(message, PLEAT_E_INVALID, "Property 'virtio-mem.%s' is not writable", name);
+    return pleat_message_set(message, PLEAT_E_INVALID,
+                             "Attempt to set property '%s' on anonymous device (type 'virtio-mem') after it "
+                             "was realized",
+                             name);
+}
+
 static int set_device(struct access *access, struct pleat_device_slot *slot,
                       const struct device_property *property)
 {
@@ -431,8 +444,7 @@ static int set_device(struct access *access, struct pleat_device_slot *slot,
     int error = PLEAT_OK;
 
     if (!property->set)
-        return pleat_message_set(access->message, PLEAT_E_INVALID,
-                                 "Property 'virtio-mem-pci.%s' is not writable", property->name);
+        return refuse_to_set(property->name, access->message);
     if (access->text)
         error = read_text(property, access->text, &value, access->message);
     else

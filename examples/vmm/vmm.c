@@ -6,7 +6,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -87,16 +86,16 @@ int main(void)
 {
     const struct pleat_virtio_mem_device_config config = {
         .address = REGION_START, .region_bytes = REGION_BYTES, .requested_bytes = 16 * MiB};
+    static uint64_t storage[128]; /* the device's books; more blocks need more */
     struct pleat_virtio_mem_device *device;
     struct vmm vmm = {.host_is_full = false};
 
     vmm.region = mmap(NULL, REGION_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    const size_t storage_bytes = pleat_virtio_mem_device_storage_bytes(&config);
-    void *storage = malloc(storage_bytes);
-    if (vmm.region == MAP_FAILED || !storage ||
-        pleat_virtio_mem_device_create(&config, &ops, &vmm, storage, storage_bytes, &device))
+    if (vmm.region == MAP_FAILED ||
+        pleat_virtio_mem_device_create(&config, &ops, &vmm, storage, sizeof(storage), &device))
         return 1;
-    printf("vmm:   %zu bytes of books for %" PRIu64 " MiB\n", storage_bytes, REGION_BYTES / MiB);
+    printf("vmm:   %zu bytes of books for %" PRIu64 " MiB\n", pleat_virtio_mem_device_storage_bytes(&config),
+           REGION_BYTES / MiB);
 
     /* A driver that may touch unplugged memory is refused; the next one promises not to. */
     printf("vmm:   a driver without the promise: %s\n",
@@ -134,7 +133,6 @@ int main(void)
         return 1;
     show(device);
     pleat_virtio_mem_device_destroy(device);
-    free(storage);
     munmap(vmm.region, REGION_BYTES);
     return 0;
 }

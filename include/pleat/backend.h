@@ -59,7 +59,11 @@ struct pleat_memory_backend_ops {
      * what an unplug costs.
      */
     int (*discard)(void *context, uint64_t offset, uint64_t bytes);
-    /** Bytes that the host has behind it now: populated pages, or the blocks of a shared file. */
+    /**
+     * Bytes that the host has behind it now: of shared memory what its file holds, of private memory the
+     * populated pages (also those that were only read, and are the kernel's one page of zeroes). Effort: of
+     * private memory a byte a page.
+     */
     uint64_t (*held_bytes)(void *context);
     /** Ends the backend: all of its range is inaccessible again, the reservation stays the caller's. */
     void (*close)(void *context);

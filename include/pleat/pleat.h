@@ -60,7 +60,7 @@ struct pleat {
     uint64_t opaque[104];
 };
 
-/* --- Setting up ------------------------------------------------------------------------------------- */
+/* --- Setting up ---------------------------------------------------------------------------------------- */
 
 /** What becomes of blocks that are added without PLEAT_ADD_FORCE_ONLINE: the administrator's choice. */
 enum pleat_online_policy {
@@ -134,7 +134,7 @@ int pleat_set_policy(struct pleat *pleat, enum pleat_online_policy policy, unsig
 /** Fills in `memory` so that drivers reach this instance through it. The instance must outlive it. */
 void pleat_memory_init(struct pleat *pleat, struct pleat_memory *memory);
 
-/* --- Owners ----------------------------------------------------------------------------------------- */
+/* --- Owners -------------------------------------------------------------------------------------------- */
 
 /**
  * What the owner of movable frames does when one of them has to go elsewhere. Called by whoever runs
@@ -169,7 +169,7 @@ static inline pleat_tag pleat_tag_make(unsigned owner, uint64_t cookie)
 int pleat_owner_register(struct pleat *pleat, const char *name, const struct pleat_owner_ops *ops,
                          void *context);
 
-/* --- Allocation ------------------------------------------------------------------------------------- */
+/* --- Allocation ---------------------------------------------------------------------------------------- */
 
 /** Flags of pleat_alloc(). */
 enum {
@@ -212,7 +212,7 @@ uint64_t *pleat_frame_data(struct pleat *pleat, uint64_t pfn);
 /** Gives all frames in the CPUs' caches back to their pageblocks; for statistics and before a look. */
 void pleat_drain(struct pleat *pleat);
 
-/* --- Ranges and memory blocks ------------------------------------------------------------------------- */
+/* --- Ranges and memory blocks -------------------------------------------------------------------------- */
 
 struct pleat_online;
 
@@ -266,7 +266,7 @@ int pleat_online(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, enum 
  * frames in use). */
 int pleat_give(struct pleat *pleat, const void *owner, uint64_t start_pfn, uint64_t frames);
 
-/* --- Taking a range back ------------------------------------------------------------------------------ */
+/* --- Taking a range back ------------------------------------------------------------------------------- */
 
 /** What a range holds. All in frames; the sum is the range's size. */
 struct pleat_look {
@@ -345,7 +345,7 @@ int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, 
  * was freed, unless others free the same frames meanwhile). */
 int pleat_free_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames);
 
-/* --- Listeners ---------------------------------------------------------------------------------------- */
+/* --- Listeners ----------------------------------------------------------------------------------------- */
 
 enum pleat_event {
     PLEAT_GOING_ONLINE, /**< may be refused */
@@ -370,7 +370,7 @@ void pleat_listener_add(struct pleat *pleat, struct pleat_listener *listener);
 /** Errors: NOT_FOUND. */
 int pleat_listener_remove(struct pleat *pleat, struct pleat_listener *listener);
 
-/* --- What there is ------------------------------------------------------------------------------------ */
+/* --- What there is ------------------------------------------------------------------------------------- */
 
 struct pleat_zone_info {
     unsigned node;

@@ -317,7 +317,7 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
         {"-numa node -numa node -numa node -numa dist,src=0,dst=1,val=20",
          "distance between node 0 and 2 is missing"},
         {"-numa node -numa cpu,node-id=0,socket-id=7", "no match found"},
-        {"-object rng-random,id=r", "invalid object type: 'rng-random'"},
+        {"-object rng-random,id=r", "Parameter 'qom-type' does not accept value 'rng-random'"},
         {"-object memory-backend-ram,size=1G", "'id' is missing"},
         {"-object memory-backend-ram,id=m", "'size' is missing"},
         {"-object memory-backend-ram,id=0m,size=1G", "'id' expects an identifier"},

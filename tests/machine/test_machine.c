@@ -527,7 +527,7 @@ static void what_cannot_be_added_is_refused_and_changes_nothing(void **state)
     } cases[] = {
         {"memory-backend-ram,id=mem0,size=1G", "attempt to add duplicate property 'mem0'", true},
         {"memory-backend-ram,id=mem1", "Parameter 'size' is missing", true},
-        {"rng-random,id=mem1", "invalid object type: 'rng-random'", true},
+        {"rng-random,id=mem1", "Parameter 'qom-type' does not accept value 'rng-random'", true},
         {"memory-backend-file,id=f,size=1G,mem-path=/", "f", true},
         {"virtio-mem-pci,id=vm0,memdev=mem0", "Duplicate device ID 'vm0'", false},
         {"virtio-mem-pci,id=vm1,memdev=mem0", "'memdev' property specifies a busy memdev: mem0", false},
@@ -625,7 +625,7 @@ static void properties_are_listed_read_and_written(void **state)
                      PLEAT_E_INVALID);
     assert_int_equal(pleat_machine_property_set_text(machine, "vm0", "size", "128M", &message),
                      PLEAT_E_INVALID);
-    assert_string_equal(message.text, "Property 'virtio-mem-pci.size' is not writable");
+    assert_string_equal(message.text, "Property 'virtio-mem.size' is not writable");
     assert_int_equal(pleat_machine_property_set_text(machine, "mem0", "size", "128M", &message),
                      PLEAT_E_INVALID);
     value = (struct pleat_property_value){.kind = PLEAT_PROPERTY_TEXT, .text = "1G"};

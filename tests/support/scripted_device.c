@@ -190,6 +190,9 @@ static void handle(struct scripted_device *device, struct pleat_virtqueue_chain 
     struct scripted_request request;
     struct scripted_answer answer;
     if (!read_request(device, chain, &request)) {
+        if (device->tolerant) {
+            return;
+        }
         fprintf(stderr, "scripted device: a chain that is no request\n");
         abort();
     }
@@ -198,6 +201,9 @@ static void handle(struct scripted_device *device, struct pleat_virtqueue_chain 
         device->script == NULL ? SCRIPT_HONEST : device->script(device->script_context, &request, &answer);
     unsigned state = 0;
     unsigned type = NO_ANSWER;
+    if (device->tolerant && request.type > PLEAT_VIRTIO_MEM_REQ_STATE) {
+        return;
+    }
     if (action == SCRIPT_HONEST || action == SCRIPT_DO_ANSWER || action == SCRIPT_DO_SILENT) {
         type = carry_out(device, &request, &state);
     }
@@ -322,7 +328,9 @@ static int config_read(void *context, uint32_t offset, void *to, uint32_t length
     if (offset > sizeof(config) || length > sizeof(config) - offset) {
         return PLEAT_E_INVALID;
     }
-    memcpy(to, (const uint8_t *)&config + offset, length);
+    for (uint32_t i = 0; i < length; i++) {
+        ((uint8_t *)to)[i] = ((const uint8_t *)&config)[offset + i] ^ device->config_lies[offset + i];
+    }
     return 0;
 }
 

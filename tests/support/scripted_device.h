@@ -48,7 +48,8 @@ struct scripted_device {
 
     /* The config space, as it is told; blocks[] goes by these too. */
     uint64_t block_bytes, address, region_bytes, usable_bytes, requested_bytes;
-    uint64_t plugged_lie; /* added to what plugged_size says */
+    uint64_t plugged_lie;                               /* added to what plugged_size says */
+    uint8_t config_lies[PLEAT_VIRTIO_MEM_CONFIG_BYTES]; /* the same for all bytes: exclusive or */
     uint16_t node;
     uint32_t generation;
     unsigned torn_reads; /* so many reads of the generation change it */
@@ -63,6 +64,7 @@ struct scripted_device {
     unsigned resets;
     uint16_t queue_size_max;
     bool refuse_below_request; /* X8 */
+    bool tolerant;             /* chains that are no requests are dropped, in place of a breach */
     bool deferred;             /* requests wait for scripted_device_run() */
 
     enum script_action (*script)(void *context, const struct scripted_request *request,

@@ -1,0 +1,63 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The prompt on a terminal: editing, history, completion, what is printed while somebody types, the way out.
+# socat gives the program a terminal of its own.
+. tests/support/tap.sh
+. tests/support/machine.sh
+export TERM=xterm
+
+# type_in KEYS...: starts the machine on a terminal, waits for the prompt, types each argument (as printf has
+# it) with a pause after it, and ends with Ctrl-D. What was on the screen is in $screen, the exit code in
+# $dir/code.
+type_in() {
+    (
+        tries=0
+        until grep -q '(pleat)' "$dir/screen" 2>/dev/null || [ $tries -gt 100 ]; do
+            tries=$((tries + 1))
+            sleep 0.05
+        done
+        for keys in "$@"; do
+            # shellcheck disable=SC2059
+            printf "$keys"
+            sleep 0.15
+        done
+        printf '\004'
+        sleep 0.5
+    ) | limited socat -t2 - EXEC:"sh $dir/machine",pty,setsid,ctty >"$dir/screen"
+    screen=$(tr -d '\r' <"$dir/screen")
+}
+# socat has quotes and commas of its own: the command comes from a file.
+printf 'trap : INT\n%s\necho $? >%s/code\n' "$(echo "$one_device" | tr '\n' ' ')" "$dir" >"$dir/machine"
+
+: >"$dir/screen"
+type_in 'info status\r' 'info mem\t\t' '_s\t\r' 'qom-g\t vm\t req\t\r' 'stop\r' 'info status\r' '\033[A\033[A' '\025' \
+    'fault_a\t' '\025' 'nosuch\r'
+has 'a banner' "$screen" "^Pleat [0-9.]+ monitor - type 'help' for more information"
+has 'a command' "$screen" '^VM status: running$'
+has 'two candidates are listed' "$screen" '^memory-devices +memory_size_summary'
+has 'a command below another is completed' "$screen" '^base memory: 268435456$'
+has 'a device and its property are completed' "$screen" '^67108864$'
+has 'stop' "$screen" '^VM status: paused$'
+has 'history' "$screen" '\(pleat\) .*stop'
+has 'a refusal' "$screen" "^unknown command: 'nosuch'$"
+is 'Ctrl-D is the way out' "$(cat "$dir/code")" 0
+has 'with a summary' "$screen" '^.*Ran for '
+
+: >"$dir/screen"
+type_in 'info blocks\r'
+has 'colours on a terminal' "$screen" "$(printf '\033')\\[3[0-9]m"
+: >"$dir/screen"
+NO_COLOR=1 type_in 'info blocks\r'
+is 'none when NO_COLOR says so' "$(printf '%s\n' "$screen" | grep -c "$(printf '\033')\\[3")" 0
+
+: >"$dir/screen"
+type_in 'info stat' '\003'
+has 'Ctrl-C ends it' "$screen" 'Ran for '
+is 'well' "$(cat "$dir/code")" 0
+
+# A line of the log that comes while somebody types: it is printed above, and the typed part comes again.
+: >"$dir/screen"
+type_in 'qom-set vm0 requested-size 128M\rinfo sta' '' '' '' '' '' '' '' 'tus\r'
+has 'the driver tells that it is done' "$screen" 'vm0'
+has 'and what was typed goes on' "$screen" '^VM status: running$'
+done_testing

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Threads as CPUs, all at once: the workload allocates, frees and writes on every CPU while the drivers plug
+ * and unplug, the core moves frames, a control thread asks and changes, and the guest is reset under way.
+ * ThreadSanitizer sees the races; the stamps see the torn, lost and doubled frames.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "machine/layout.h"
+#include "machine/machine.h"
+
+#define MILLISECOND UINT64_C(1000000)
+
+struct heard {
+    atomic_uint events[PLEAT_EVENT_KINDS], lines;
+};
+
+static void hear_event(void *context, const struct pleat_machine_event *event)
+{
+    struct heard *heard = context;
+
+    atomic_fetch_add(&heard->events[event->kind], 1);
+}
+
+static void hear_line(void *context, uint64_t time_ns, int level, const char *source, const char *line)
+{
+    struct heard *heard = context;
+
+    (void)time_ns;
+    (void)level;
+    (void)source;
+    (void)line;
+    atomic_fetch_add(&heard->lines, 1);
+}
+
+static struct pleat_machine *start(const char *line, struct heard *heard)
+{
+    static struct pleat_machine_config config;
+    struct pleat_machine *machine = NULL;
+    struct pleat_message message = {{0}};
+    char *copy = strdup(line), *argv[64];
+    int argc = 0;
+
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+        argv[argc++] = word;
+    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
+        pleat_machine_create(&config, &machine, &message))
+        fail_msg("%s: %s", line, message.text);
+    free(copy);
+    const struct pleat_machine_listener listener = {hear_event, hear_line, heard};
+    pleat_machine_listen(machine, &listener);
+    if (pleat_machine_start(machine, &message))
+        fail_msg("%s", message.text);
+    return machine;
+}
+
+static bool settled(void *context)
+{
+    return pleat_machine_is_settled(context);
+}
+
+static void finish(struct pleat_machine *machine)
+{
+    struct pleat_message message = {{0}};
+
+    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
+        fail_msg("%s", message.text);
+    pleat_machine_destroy(machine);
+}
+
+static uint64_t size_of(struct pleat_machine *machine, const char *id)
+{
+    struct pleat_memory_device_info info;
+
+    assert_int_equal(pleat_machine_memory_device(machine, id, &info, NULL), PLEAT_OK);
+    return info.size_bytes;
+}
+
+static void request(struct pleat_machine *machine, const char *id, uint64_t bytes)
+{
+    assert_int_equal(pleat_machine_set_requested_bytes(machine, id, bytes, NULL), PLEAT_OK);
+}
+
+static bool next_block(void *context, const struct pleat_machine_block *block)
+{
+    (void)block;
+    ++*(unsigned *)context;
+    return true;
+}
+
+static void ask_everything(struct pleat_machine *machine)
+{
+    struct pleat_zone_info zones[16];
+    struct pleat_workload_info workload;
+    struct pleat_driver_info driver;
+    struct pleat_property_value value;
+    unsigned blocks = 0;
+
+    pleat_machine_zones(machine, zones, 16);
+    pleat_machine_blocks(machine, next_block, &blocks);
+    assert_true(blocks > 0);
+    pleat_machine_workload_info(machine, &workload);
+    assert_int_equal(workload.stamps_wrong, 0);
+    assert_int_equal(pleat_machine_driver_info(machine, "vm0", &driver, NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_property_get(machine, "vm1", "size", &value, NULL), PLEAT_OK);
+}
+
+#define TWO_NODES                                                                                            \
+    "-m 256M,maxmem=4G -smp sockets=2,cores=2 -numa node -numa node "                                        \
+    "-object memory-backend-memfd,id=mem0,size=512M -device virtio-mem-pci,id=vm0,memdev=mem0,node=0 "       \
+    "-object memory-backend-ram,id=mem1,size=512M -device virtio-mem-pci,id=vm1,memdev=mem1,node=1 "
+
+static void memory_moves_while_all_CPUs_work(void **state)
+{
+    (void)state;
+    static struct heard heard;
+    struct pleat_machine *machine =
+        start(TWO_NODES "-workload synthetic,fill=60%,unmovable=1%,reclaimable=1%,speed=max", &heard);
+
+    for (unsigned turn = 0; turn < 4; turn++) {
+        request(machine, "vm0", 256 * PLEAT_MIB);
+        request(machine, "vm1", 200 * PLEAT_MIB);
+        pleat_machine_run_for(machine, 40 * MILLISECOND);
+        ask_everything(machine);
+        request(machine, "vm0", 0);
+        request(machine, "vm1", 0);
+        pleat_machine_run_for(machine, 40 * MILLISECOND);
+        ask_everything(machine);
+    }
+    struct pleat_workload_info info;
+    pleat_machine_workload_info(machine, &info);
+    assert_true(info.operations > 1000);
+    assert_true(atomic_load(&heard.events[PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE]) > 0);
+    finish(machine);
+}
+
+static void a_guest_is_reset_restarted_and_paused_under_way(void **state)
+{
+    (void)state;
+    static struct heard heard;
+    struct pleat_machine *machine =
+        start(TWO_NODES "-workload synthetic,fill=40%,unmovable=0%,reclaimable=0%,speed=max", &heard);
+
+    request(machine, "vm0", 128 * PLEAT_MIB);
+    request(machine, "vm1", 64 * PLEAT_MIB);
+    pleat_machine_run_for(machine, 20 * MILLISECOND);
+    assert_int_equal(pleat_machine_guest_restart(machine, NULL), PLEAT_OK);
+    pleat_machine_run_for(machine, 20 * MILLISECOND);
+    pleat_machine_pause(machine);
+    ask_everything(machine);
+    pleat_machine_continue(machine);
+    assert_int_equal(pleat_machine_system_reset(machine, NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
+    assert_int_equal(size_of(machine, "vm0"), 128 * PLEAT_MIB);
+    assert_int_equal(size_of(machine, "vm1"), 64 * PLEAT_MIB);
+    assert_int_equal(atomic_load(&heard.events[PLEAT_EVENT_RESET]), 2);
+    finish(machine);
+}
+
+static void faults_come_and_go_under_way(void **state)
+{
+    (void)state;
+    static struct heard heard;
+    struct pleat_machine *machine = start(
+        TWO_NODES "-workload synthetic,fill=60%,unmovable=0%,reclaimable=0%,rate=200000 "
+                  "-fault migrate-fails:every=5 -fault isolate-fails:every=7 -fault device-busy:every=3 "
+                  "-fault guest-touches-unplugged:every=2",
+        &heard);
+
+    for (unsigned turn = 0; turn < 3; turn++) {
+        request(machine, "vm0", 192 * PLEAT_MIB);
+        pleat_machine_run_for(machine, 60 * MILLISECOND);
+        request(machine, "vm0", 0);
+        pleat_machine_run_for(machine, 60 * MILLISECOND);
+    }
+    assert_int_equal(pleat_machine_fault_delete(machine, "device-busy", NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_fault_delete(machine, "migrate-fails", NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_fault_delete(machine, "isolate-fails", NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
+    assert_int_equal(size_of(machine, "vm0"), 0);
+    finish(machine);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_moves_while_all_CPUs_work),
+        cmocka_unit_test(a_guest_is_reset_restarted_and_paused_under_way),
+        cmocka_unit_test(faults_come_and_go_under_way),
+    };
+    return cmocka_run_group_tests_name("machine concurrency", tests, NULL, NULL);
+}
