@@ -437,6 +437,7 @@ static void end_guest(void *context)
     struct request *request = context;
 
     check_guest(request->machine);
+    pleat_machine_workload_info(request->machine, &request->machine->last_workload);
     pleat_guest_end(request->machine);
 }
 

@@ -200,8 +200,16 @@ struct pleat_machine_range {
 void pleat_machine_ranges(struct pleat_machine *machine,
                           bool (*each)(void *context, const struct pleat_machine_range *range),
                           void *context);
+/**
+ * Calls `each` for every range as its owner added it, in the core's words and in order of addresses, until it
+ * returns false; neighbours that differ in nothing but their place are one. `each` runs on a thread of the
+ * machine while the caller waits: it mustn't call into the machine, and keeps no pointer of the range.
+ */
+void pleat_machine_added_ranges(struct pleat_machine *machine,
+                                bool (*each)(void *context, const struct pleat_range_info *range),
+                                void *context);
 
-/** What the workload has done since the guest's boot. */
+/** What the workload has done since the guest's boot; after pleat_machine_stop(), up to its end. */
 struct pleat_workload_info {
     char name[128]; /**< the trace's path or the synthetic preset, "none" */
     uint64_t operations, allocations, frees, refused_allocations, remote_frees;

@@ -408,6 +408,52 @@ void pleat_machine_ranges(struct pleat_machine *machine,
     free(question.ranges);
 }
 
+struct added_ranges_question {
+    struct pleat_machine *machine;
+    bool (*each)(void *context, const struct pleat_range_info *range);
+    void *context;
+};
+
+static bool is_continued_by(const struct pleat_range_info *range, const struct pleat_range_info *next)
+{
+    return range->start_pfn + range->frames == next->start_pfn && range->owner == next->owner &&
+           range->node == next->node && range->memmap_mode == next->memmap_mode &&
+           range->flags == next->flags && range->removable == next->removable &&
+           range->own_online_ops == next->own_online_ops && !strcmp(range->name, next->name);
+}
+
+static void ask_added_ranges(void *context)
+{
+    struct added_ranges_question *question = context;
+    struct pleat_range_info range = {.frames = 0}, next;
+
+    if (!question->machine->guest)
+        return;
+    struct pleat *core = pleat_guest_core(question->machine->guest);
+    for (uint64_t pfn = 0; !pleat_range_info(core, pfn, &next); pfn = next.start_pfn + next.frames) {
+        if (range.frames && is_continued_by(&range, &next)) {
+            range.frames += next.frames;
+            range.online_frames += next.online_frames;
+            range.fake_offline_frames += next.fake_offline_frames;
+            continue;
+        }
+        if (range.frames && !question->each(question->context, &range))
+            return;
+        range = next;
+    }
+    if (range.frames)
+        question->each(question->context, &range);
+}
+
+void pleat_machine_added_ranges(struct pleat_machine *machine,
+                                bool (*each)(void *context, const struct pleat_range_info *range),
+                                void *context)
+{
+    struct added_ranges_question question = {machine, each, context};
+
+    pleat_threads_call(machine->threads, ask_added_ranges, &question);
+}
+
 /* ---- the workload and what stands in the way ---- */
 
 struct workload_question {
@@ -424,6 +470,8 @@ static void ask_workload(void *context)
     memset(question->info, 0, sizeof *question->info);
     if (workload)
         pleat_workload_info(workload, question->info);
+    else if (question->machine->ended)
+        *question->info = question->machine->last_workload;
     else
         memcpy(question->info->name, "none", sizeof "none");
 }

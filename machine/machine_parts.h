@@ -91,7 +91,8 @@ struct pleat_machine {
     struct pleat_threads *threads;
     struct pleat_recorder *recorder;
     bool started, ended;
-    bool running; /**< the guest's CPUs aren't paused by the control thread */
+    struct pleat_workload_info last_workload; /**< once it has ended */
+    bool running;                             /**< the guest's CPUs aren't paused by the control thread */
 
     struct pleat_machine_listener listener;
     pthread_mutex_t log_lock;

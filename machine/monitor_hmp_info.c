@@ -253,6 +253,7 @@ static int info_blocks(struct pleat_control *control, const struct pleat_hmp_wor
     (void)words;
     (void)message;
     char size[32];
+    uint64_t on_their_way;
     struct map map = {.output = output, .block_bytes = pleat_machine_block_bytes(control->machine)};
     pleat_text_print(&output->text, "Memory blocks of %s, a character each:\n",
                      size_text(size, map.block_bytes));
@@ -261,13 +262,13 @@ static int info_blocks(struct pleat_control *control, const struct pleat_hmp_wor
     pleat_machine_blocks(control->machine, map_block, &map);
     end_row(&map);
     end_gap(&map);
+    on_their_way = map.by_state[PLEAT_BLOCK_GOING_ONLINE] + map.by_state[PLEAT_BLOCK_GOING_OFFLINE];
     pleat_text_print(&output->text,
                      "D DMA, T DMA32, N Normal, P PreferMovable, M Movable (small: a part is withheld)\n"
                      "- offline, > going online, < going offline; * all in use, blank nothing in use\n"
                      "%llu online (%llu of them with unmovable frames), %llu offline, %llu on their way\n",
                      (ull)map.by_state[PLEAT_BLOCK_ONLINE], (ull)map.with_unmovable,
-                     (ull)map.by_state[PLEAT_BLOCK_OFFLINE],
-                     (ull)(map.by_state[PLEAT_BLOCK_GOING_ONLINE] + map.by_state[PLEAT_BLOCK_GOING_OFFLINE]));
+                     (ull)map.by_state[PLEAT_BLOCK_OFFLINE], (ull)on_their_way);
     return PLEAT_OK;
 }
 
@@ -307,12 +308,40 @@ static bool print_range(void *context, const struct pleat_machine_range *range)
     return true;
 }
 
+/* What a range's owner said about it when it was added. */
+struct added {
+    struct pleat_hmp_output *output;
+    uint64_t frame_bytes;
+};
+
+static bool print_added(void *context, const struct pleat_range_info *range)
+{
+    static const char *const metadata[] = {"each block", "range", "elsewhere"};
+    struct added *added = context;
+    const uint64_t start = range->start_pfn * added->frame_bytes, bytes = range->frames * added->frame_bytes;
+    char size[3][32], flags[32];
+    snprintf(flags, sizeof(flags), "%s%s", range->removable ? "" : "boot ",
+             range->flags & PLEAT_ADD_FORCE_ONLINE ? "forced " : "");
+    pleat_text_print(&added->output->text, "  %09llx-%09llx  %4u  %8s  %8s  %8s  %-10s  %-12s  %-6s %s\n",
+                     (ull)start, (ull)(start + bytes - 1), range->node, size_text(size[0], bytes),
+                     size_text(size[1], range->online_frames * added->frame_bytes),
+                     size_text(size[2], range->fake_offline_frames * added->frame_bytes),
+                     (unsigned)range->memmap_mode < 3 ? metadata[range->memmap_mode] : "?",
+                     range->own_online_ops ? "by owner" : "all together", flags, range->name);
+    return true;
+}
+
 static int info_ranges(struct pleat_control *control, const struct pleat_hmp_words *words,
                        struct pleat_hmp_output *output, struct pleat_message *message)
 {
     (void)words;
     (void)message;
+    struct added added = {output, pleat_machine_frame_bytes(control->machine)};
     pleat_machine_ranges(control->machine, print_range, output);
+    pleat_text_print(&output->text, "As added:\n  %-19s  %4s  %8s  %8s  %8s  %-10s  %-12s  %-6s %s\n",
+                     "address", "node", "size", "online", "withheld", "metadata", "go online", "flags",
+                     "owner");
+    pleat_machine_added_ranges(control->machine, print_added, &added);
     return PLEAT_OK;
 }
 

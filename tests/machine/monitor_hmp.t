@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 # The terminal's commands: every one of them, as it should be used and as it shouldn't. The machine is idle and
 # on a virtual clock, so its answers are the same each time; they are compared with
-# tests/machine/expected/monitor_hmp.output as a whole.
+# tests/machine/golden/monitor_hmp.output as a whole.
 . tests/support/tap.sh
 . tests/support/machine.sh
-expected=tests/machine/expected/monitor_hmp
+golden_files=tests/machine/golden/monitor_hmp
 
 # The seed of the idea, word for word, on threads and the host's clock.
 golden='Memory device [virtio-mem]: "vm0"
@@ -34,8 +34,8 @@ is 'also when the CPUs wait for cont' \
 $golden"
 
 # shellcheck disable=SC2086
-limited $two_nodes -seed 1 <$expected.commands 2>&1 | sed '/^Ran for/d' >"$dir/output"
-ok 'all commands, good and bad' diff -u $expected.output "$dir/output"
+limited $two_nodes -seed 1 <$golden_files.commands 2>&1 | sed '/^Ran for/d' >"$dir/output"
+ok 'all commands, good and bad' diff -u $golden_files.output "$dir/output"
 
 # What depends on how memory is allocated is only looked at.
 # shellcheck disable=SC2086
@@ -46,6 +46,8 @@ has 'every content that was checked was right' "$seen" '^contents checked: [0-9]
 has 'info zones' "$seen" '^   0  DMA32 +[0-9]+ '
 has 'info ranges' "$seen" '^  340000000-347ffffff : System RAM \(vm1\)'
 is 'info driver, of all and of one' "$(printf '%s\n' "$seen" | grep -c '^vm1: 80M of 80M plugged, 128M added')" 2
+
+has 'the end comes with a summary' "$seen" '^Ran for .* vm1 has 80M of 80M\. [1-9][0-9]* operations, .* 0 times wrong\.$'
 
 # A shrink that can't be met, and a block that can't go offline, say why: how many frames, whose, and where.
 cat >"$dir/stuck.scenario" <<'EOF'

@@ -139,6 +139,9 @@ has 'device_del of memory that is plugged' "$(qmp device_del '{"id":"vm1"}')" \
 
 qmp qom-set '{"path":"vm1","property":"requested-size","value":0}' >/dev/null
 event MEMORY_DEVICE_SIZE_CHANGE 'select(.id == "vm1" and .size == 0)' >/dev/null
+qmp human-monitor-command '{"command-line":"fault_add guest-refuses-unplug:count=1"}' >/dev/null
+is 'device_del that the guest will refuse' "$(qmp device_del '{"id":"vm1"}')" '{"return":{}}'
+is 'DEVICE_UNPLUG_GUEST_ERROR' "$(event DEVICE_UNPLUG_GUEST_ERROR)" '{"device":"vm1","path":"/machine/peripheral/vm1"}'
 is 'device_del' "$(qmp device_del '{"id":"vm1"}')" '{"return":{}}'
 is 'DEVICE_DELETED' "$(event DEVICE_DELETED)" '{"device":"vm1","path":"/machine/peripheral/vm1"}'
 has 'device_add' "$(qmp device_add '{"driver":"virtio-mem-pci","id":"vm1","memdev":"mem1","node":1,"requested-size":67108864}')" \
