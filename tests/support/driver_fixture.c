@@ -23,7 +23,8 @@ static uint64_t or_else(uint64_t value, uint64_t otherwise)
 
 struct fixture *fixture_prepare(const struct fixture_shape *wanted)
 {
-    const struct fixture_shape shape = wanted == NULL ? (struct fixture_shape){0} : *wanted;
+    static const struct fixture_shape usual;
+    const struct fixture_shape shape = wanted == NULL ? usual : *wanted;
     /* The device's shared memory in it is aligned. */
     struct fixture *fixture = aligned_alloc(PLEAT_VIRTIO_MEM_DRIVER_ALIGNMENT, sizeof(*fixture));
     assert_non_null(fixture);
