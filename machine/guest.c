@@ -651,7 +651,7 @@ int pleat_guest_pin(struct pleat_guest *guest, uint64_t pfn, uint64_t frames)
         return PLEAT_E_NOT_FOUND;
     for (unsigned i = 0; i < guest->pin_count; i++)
         if (guest->pins[i].block_pfn == pfn)
-            return PLEAT_E_STATE;
+            return PLEAT_E_EXISTS;
     if (info.state != PLEAT_BLOCK_ONLINE)
         return PLEAT_E_STATE;
     if (guest->pin_count == PINS_MAX)

@@ -840,10 +840,12 @@ static void guest_pin(void *context)
             ? PLEAT_E_NOT_FOUND
             : pleat_guest_pin(request->machine->guest, request->bytes * block_frames, request->frames);
     if (error)
-        request->error = pleat_message_set(
-            request->message, error, "%" PRIu64 " frames of memory%" PRIu64 " can't be pinned: %s",
-            request->frames, request->bytes,
-            error == PLEAT_E_NOT_FOUND ? "there is no such memory block" : pleat_error_text(error));
+        request->error = pleat_message_set(request->message, error,
+                                           "%" PRIu64 " frames of memory%" PRIu64 " can't be pinned: %s",
+                                           request->frames, request->bytes,
+                                           error == PLEAT_E_NOT_FOUND ? "there is no such memory block"
+                                           : error == PLEAT_E_EXISTS  ? "some of it are pinned already"
+                                                                      : pleat_error_text(error));
 }
 
 int pleat_machine_guest_pin(struct pleat_machine *machine, uint64_t number, uint64_t frames,

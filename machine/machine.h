@@ -281,8 +281,8 @@ int pleat_machine_block_offline(struct pleat_machine *machine, uint64_t number,
 /**
  * guest pin memoryN FRAMES: something in the guest takes frames of a block for device I/O and keeps them, as
  * memory that is registered for DMA is kept: they can't be moved, and their owner is "dma". Movable content
- * is moved out of the way first. Errors: NOT_FOUND (not added), STATE (not online, or pinned already),
- * INVALID (no frame, or more than half a block), UNMOVABLE, NO_MEMORY.
+ * is moved out of the way first. Errors: NOT_FOUND (not added), STATE (not online), EXISTS (some are pinned
+ * already), INVALID (no frame, or more than half a block), UNMOVABLE, NO_MEMORY.
  */
 int pleat_machine_guest_pin(struct pleat_machine *machine, uint64_t number, uint64_t frames,
                             struct pleat_message *message);

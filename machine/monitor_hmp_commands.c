@@ -201,6 +201,29 @@ static int run_guest_offline(struct pleat_control *control, const struct pleat_h
     return error ? error : pleat_machine_block_offline(control->machine, number, message);
 }
 
+static int run_guest_pin(struct pleat_control *control, const struct pleat_hmp_words *words,
+                         struct pleat_hmp_output *output, struct pleat_message *message)
+{
+    (void)output;
+    uint64_t number, frames;
+    int error = read_block(words->words[0], &number, message);
+    if (error)
+        return error;
+    error = pleat_parse_number(words->words[1], &frames, message);
+    if (error)
+        pleat_message_prefix(message, "frames: ");
+    return error ? error : pleat_machine_guest_pin(control->machine, number, frames, message);
+}
+
+static int run_guest_unpin(struct pleat_control *control, const struct pleat_hmp_words *words,
+                           struct pleat_hmp_output *output, struct pleat_message *message)
+{
+    (void)output;
+    uint64_t number;
+    int error = read_block(words->words[0], &number, message);
+    return error ? error : pleat_machine_guest_unpin(control->machine, number, message);
+}
+
 static int run_fault_add(struct pleat_control *control, const struct pleat_hmp_words *words,
                          struct pleat_hmp_output *output, struct pleat_message *message)
 {
@@ -236,10 +259,21 @@ static const struct pleat_hmp_command guest_commands[] = {
      .parameters = "memoryN [zone]",
      .help = "put a memory block that is offline into use, in zone Normal or the one that is named",
      .run = run_guest_online},
+    {.name = "pin",
+     .arguments = {{PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_BLOCK, 0},
+                   {PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_NOTHING, 0}},
+     .parameters = "memoryN frames",
+     .help = "keep frames of a memory block in place, as memory that is registered for DMA is kept",
+     .run = run_guest_pin},
     {.name = "restart",
      .parameters = "",
      .help = "start the guest again with its memory plugged, as after kexec",
      .run = run_guest_restart},
+    {.name = "unpin",
+     .arguments = {{PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_BLOCK, 0}},
+     .parameters = "memoryN",
+     .help = "let them be moved again",
+     .run = run_guest_unpin},
     {.name = NULL},
 };
 

@@ -667,7 +667,7 @@ static void pinned_frames_stop_a_shrink_until_they_are_unpinned(void **state)
     request(machine, "vm0", 256 * PLEAT_MIB);
     settle(machine);
     assert_int_equal(pleat_machine_guest_pin(machine, 33, 600, &message), PLEAT_OK);
-    assert_int_equal(pleat_machine_guest_pin(machine, 33, 1, &message), PLEAT_E_STATE);
+    assert_int_equal(pleat_machine_guest_pin(machine, 33, 1, &message), PLEAT_E_EXISTS);
     assert_int_equal(pleat_machine_guest_pin(machine, 34, 1, &message), PLEAT_E_NOT_FOUND);
     assert_int_equal(pleat_machine_guest_pin(machine, 32, 0, &message), PLEAT_E_INVALID);
     assert_int_equal(pleat_machine_guest_pin(machine, 32, 20000, &message), PLEAT_E_INVALID);
