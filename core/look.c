@@ -29,7 +29,7 @@ static enum frame_kind kind_of_owner(const struct core *core, uint64_t word)
     }
     switch (OWNER_INDEX(word)) {
     case OWNER_ANONYMOUS:
-        return FRAME_FREE; /* in a CPU's cache, or on its way back to the bits */
+        return FRAME_SETTLING;
     case OWNER_MEMMAP:
         return FRAME_MEMMAP;
     case OWNER_ABSENT:
@@ -50,6 +50,8 @@ static struct piece huge_piece(struct core *core, struct block *block, unsigned 
 
     if (core->owner_shift) {
         piece.word = atomic_load_explicit(&block->huge_owners[head], memory_order_acquire);
+        /* The flag comes before the owner's word, and goes after it. */
+        piece.kind = FRAME_SETTLING;
         if (OWNER_STATE(piece.word) != STATE_FREE) {
             piece.kind = kind_of_owner(core, piece.word);
             if (piece.word != OWNER_FREED)
@@ -136,6 +138,7 @@ void look_add(struct core *core, struct block *block, struct pleat_look *look, c
 {
     switch (piece->kind) {
     case FRAME_FREE:
+    case FRAME_SETTLING:
         look->free += frames;
         break;
     case FRAME_MOVABLE:

@@ -8,7 +8,8 @@
 #include "memmap.h"
 
 enum frame_kind {
-    FRAME_FREE,         /* in the allocator, or in a CPU's cache */
+    FRAME_FREE,         /* in the allocator, its bit clear */
+    FRAME_SETTLING,     /* nobody's with its bit set: in a CPU's cache, or on its way to or from an owner */
     FRAME_MOVABLE,      /* allocated, its owner can move it */
     FRAME_UNMOVABLE,    /* allocated, and it stays; or reserved */
     FRAME_ISOLATING,    /* movable, somebody evacuates it now */

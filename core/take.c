@@ -367,11 +367,7 @@ static int pass(struct take *take, uint64_t budget)
             /* Allocated after the look, before the isolation. */
             obstacle(take, block, &piece, &take->look.unmovable);
             return PLEAT_E_UNMOVABLE;
-        case FRAME_FREE:
-            /* With its bit set, it is between its owner and the bits. */
-            if (piece.frames == 1 && bit_get(block, offset))
-                take->in_the_way++;
-            break;
+        case FRAME_SETTLING:
         case FRAME_ISOLATING:
             take->in_the_way++;
             break;
@@ -408,9 +404,8 @@ static bool pageblock_is_quiet(struct core *core, struct block *block, unsigned 
     while (offset < stop) {
         struct piece piece = piece_at(core, block, offset);
 
-        if (piece.kind == FRAME_MOVABLE || piece.kind == FRAME_UNMOVABLE || piece.kind == FRAME_ISOLATING)
-            return false;
-        if (piece.kind == FRAME_FREE && bit_get(block, offset))
+        if (piece.kind == FRAME_MOVABLE || piece.kind == FRAME_UNMOVABLE || piece.kind == FRAME_ISOLATING ||
+            piece.kind == FRAME_SETTLING)
             return false;
         offset += piece.frames;
     }
