@@ -169,9 +169,11 @@ void index_move(struct core *core, struct block *block, unsigned pageblock, uint
 void index_publish(struct block *block, const uint64_t masks[MASKS])
 {
     for (unsigned mask = 0; mask < MASKS; mask++) {
-        atomic_store(&block->masks[mask], masks[mask]);
-        if (masks[mask])
-            block_set_add(&block->zone->sets[set_of_mask(block, mask)], block->number);
+        if (!masks[mask])
+            continue;
+        /* From the first mask on others are in the block and put pageblocks into the rest. */
+        atomic_fetch_or(&block->masks[mask], masks[mask]);
+        block_set_add(&block->zone->sets[set_of_mask(block, mask)], block->number);
     }
 }
 

@@ -30,7 +30,8 @@ void index_move(struct core *core, struct block *block, unsigned pageblock, uint
 /* The mask that a word's class puts its pageblock in; MASKS if in none. */
 unsigned mask_of_word(uint32_t word);
 
-/* Sets all masks of a block that nobody is in yet, and its places in the zone's sets. */
+/* Puts the pageblocks of a block that goes online into its masks, which are empty, and the block into its
+ * zone's sets. */
 void index_publish(struct block *block, const uint64_t masks[MASKS]);
 
 /* `count` frames, whose bits are clear by now, come back to a pageblock; the largest free run is of `order`.
