@@ -466,6 +466,21 @@ static int finish_fake_offline(struct take *take, struct block *block, uint64_t 
     return PLEAT_OK;
 }
 
+/* `count` frames of an isolated pageblock, whose bits are set by now, are somebody's. Others may free theirs.
+ */
+static void pageblock_less(struct block *block, unsigned pageblock, uint32_t count)
+{
+    uint32_t old = pageblock_word(block, pageblock);
+    uint32_t now;
+
+    do {
+        now = (old - count) & ~(15u << WORD_HINT_SHIFT);
+        /* One that promised more would lead searches astray until somebody took the pageblock. */
+        now |= bits_largest_run(block_bits(block, pageblock)) << WORD_HINT_SHIFT;
+        CHECK(word_is_valid(now));
+    } while (!atomic_compare_exchange_weak(&block->words[pageblock], &old, now));
+}
+
 static int finish_allocated(struct take *take, struct block *block, uint64_t offset, uint64_t frames)
 {
     struct core *core = take->core;
@@ -483,7 +498,7 @@ static int finish_allocated(struct take *take, struct block *block, uint64_t off
             if (core->owner_shift)
                 owner_set(core, block, at, owner_word(PLEAT_UNMOVABLE, 0, take->config.tag));
         }
-        atomic_fetch_sub(&block->words[pageblock], count);
+        pageblock_less(block, pageblock, count);
         block_unmovable_set(block, pageblock);
     }
     atomic_fetch_sub_explicit(&core->free_base, (int64_t)frames, memory_order_relaxed);
