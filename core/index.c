@@ -229,14 +229,25 @@ void index_forget_block(struct core *core, struct block *block)
 
 /* --- words --------------------------------------------------------------------------------------------- */
 
+/* Before a word says that its pageblock is free as a whole: after that, another CPU may open it to unmovable
+ * frames again. Returns whether the block's bit went; if the word changes otherwise, it has to come back. */
+static bool unmovable_ends(struct block *block, unsigned pageblock, uint32_t now)
+{
+    if (WORD_CLASS(now) != CLASS_FREE || !(atomic_load(&block->unmovable) >> pageblock & 1))
+        return false;
+    block_unmovable_clear(block, pageblock);
+    return true;
+}
+
 uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageblock, uint32_t count,
                           unsigned order)
 {
     uint32_t old = pageblock_word(block, pageblock);
     uint32_t now;
-    bool cleared = false;
 
     for (;;) {
+        bool ended;
+
         now = old + count;
         if (count == FRAMES)
             now &= ~(WORD_HUGE | WORD_TAIL);
@@ -246,17 +257,11 @@ uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageb
             now = (now & ~(15u << WORD_HINT_SHIFT)) | (uint32_t)order << WORD_HINT_SHIFT;
         now = word_classified(now);
         CHECK(word_is_valid(now));
-        if (WORD_CLASS(now) == CLASS_FREE && atomic_load(&block->unmovable) >> pageblock & 1) {
-            /* Before the word says so: after that, another CPU may open it to unmovable frames again. */
-            block_unmovable_clear(block, pageblock);
-            cleared = true;
-        }
+        ended = unmovable_ends(block, pageblock, now);
         if (atomic_compare_exchange_weak(&block->words[pageblock], &old, now))
             break;
-        if (cleared && WORD_MOBILITY(old) != PLEAT_MOVABLE) {
+        if (ended)
             block_unmovable_set(block, pageblock);
-            cleared = false;
-        }
     }
     index_move(core, block, pageblock, old, now);
     return now;
@@ -268,10 +273,17 @@ uint32_t pageblock_flags(struct core *core, struct block *block, unsigned pagebl
     uint32_t old = pageblock_word(block, pageblock);
     uint32_t now;
 
-    do {
+    for (;;) {
+        bool ended;
+
         now = word_classified((old | set) & ~clear);
         CHECK(word_is_valid(now));
-    } while (!atomic_compare_exchange_weak(&block->words[pageblock], &old, now));
+        ended = unmovable_ends(block, pageblock, now);
+        if (atomic_compare_exchange_weak(&block->words[pageblock], &old, now))
+            break;
+        if (ended)
+            block_unmovable_set(block, pageblock);
+    }
     index_move(core, block, pageblock, old, now);
     return old;
 }

@@ -44,10 +44,58 @@ static void the_last_frame_of_an_unused_pageblock_can_be_taken(void **state)
     fixture_free(f);
 }
 
+/* Two frames of each pageblock, one in each half: no run of 256 is left in it, though its count is high. */
+static void ranges_that_were_taken_dont_hide_the_runs_of_other_pageblocks(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    uint64_t start = 2 * BLOCK_FRAMES;
+
+    (void)state;
+    for (unsigned i = 0; i < 60; i++) {
+        assert_int_equal(pleat_alloc_range(&f->pleat, start + i * 512 + 100, 1, PLEAT_NO_TAG), 0);
+        assert_int_equal(pleat_alloc_range(&f->pleat, start + i * 512 + 300, 1, PLEAT_NO_TAG), 0);
+    }
+    for (unsigned i = 0; i < 20; i++)
+        assert_true(pleat_alloc(&f->pleat, 8, PLEAT_UNMOVABLE, PLEAT_NO_TAG) >= 0);
+    fixture_free(f);
+}
+
+static void a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwards(void **state)
+{
+    const struct pleat_boot_span span = {.start_pfn = 0, .frames = 4 * 512};
+    struct fixture *f = fixture_new(&span, 1, NULL);
+    struct pleat_range_config range = used_range(f);
+    struct pleat_take_config config = {.start_pfn = range.start_pfn,
+                                       .frames = range.frames,
+                                       .goal = PLEAT_TAKE_TO_OFFLINE,
+                                       .owner = &owner};
+    struct pleat_block_info info;
+    struct pleat_take job;
+    int64_t pfn[4096];
+
+    (void)state;
+    for (unsigned i = 0; i < 4096; i++) {
+        pfn[i] = pleat_alloc(&f->pleat, 0, PLEAT_UNMOVABLE, PLEAT_NO_TAG);
+        assert_true(pfn[i] >= 0);
+    }
+    assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), 0);
+    assert_true(info.unmovable_pageblocks > 4);
+    for (unsigned i = 0; i < 4096; i++)
+        assert_int_equal(pleat_free(&f->pleat, (uint64_t)pfn[i], 0), 0);
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), 0);
+    pleat_take_cancel(&f->pleat, &job);
+    pleat_drain(&f->pleat);
+    assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), 0);
+    assert_int_equal(info.unmovable_pageblocks, 0);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_frame_of_an_unused_pageblock_can_be_taken),
+        cmocka_unit_test(ranges_that_were_taken_dont_hide_the_runs_of_other_pageblocks),
+        cmocka_unit_test(a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwards),
     };
     return cmocka_run_group_tests_name("take", tests, NULL, NULL);
 }
