@@ -42,6 +42,9 @@ int listeners_tell(struct core *core, enum pleat_event event, struct block *bloc
 /* DMA, DMA32 or NORMAL by the block's address. */
 unsigned zone_by_address(const struct core *core, const struct block *block);
 
+/* Whether frames up to `end_pfn` may be in a zone: DMA and DMA32 have limits. */
+bool zone_can_hold(const struct core *core, uint64_t end_pfn, unsigned kind);
+
 /* The zone that the policy puts an added block into; PLEAT_ZONE_KINDS: it stays offline. */
 unsigned zone_by_policy(struct core *core, const struct block *block);
 

@@ -89,6 +89,13 @@ unsigned zone_by_address(const struct core *core, const struct block *block)
                                         : PLEAT_ZONE_NORMAL;
 }
 
+bool zone_can_hold(const struct core *core, uint64_t end_pfn, unsigned kind)
+{
+    return kind == PLEAT_ZONE_DMA     ? end_pfn <= core->dma_end_pfn
+           : kind == PLEAT_ZONE_DMA32 ? end_pfn <= core->dma32_end_pfn
+                                      : true;
+}
+
 uint64_t node_online_frames(struct core *core, unsigned node, unsigned first, unsigned last)
 {
     uint64_t frames = 0;
@@ -324,7 +331,7 @@ static int online_blocks(struct core *core, uint64_t first, uint64_t count, unsi
             return PLEAT_E_NOT_FOUND;
         if (block_state(block) != PLEAT_BLOCK_OFFLINE)
             return PLEAT_E_STATE;
-        if (kind < PLEAT_ZONE_NORMAL && zone_by_address(core, block) > kind)
+        if (!zone_can_hold(core, block_start(core, block) + block_frames(core), kind))
             return PLEAT_E_INVALID;
     }
     for (uint64_t i = 0; i < count; i++) {

@@ -116,6 +116,9 @@ static int range_check(struct core *core, const struct pleat_range_config *confi
         return PLEAT_E_INVALID;
     if (config->start_pfn >= core->highest_pfn || config->frames > core->highest_pfn - config->start_pfn)
         return PLEAT_E_INVALID;
+    if (config->flags & PLEAT_ADD_FORCE_ONLINE &&
+        !zone_can_hold(core, config->start_pfn + config->frames, (unsigned)config->force_zone))
+        return PLEAT_E_INVALID;
     if (claims_check(core, config->start_pfn, config->frames))
         return PLEAT_E_EXISTS;
     for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;

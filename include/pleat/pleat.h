@@ -245,8 +245,9 @@ struct pleat_range_config {
 /**
  * Adds a range: writes its memmap, then onlines its blocks as flags or policy say (a block that a listener
  * refuses stays OFFLINE; that isn't an error). The frames that hold the memmap must be accessible.
- * Errors: INVALID, EXISTS (the log names what is there), NO_MEMORY (room for the memmap), UNSUPPORTED (a mode
- * that can't serve). Effort: about 4.2 KiB written for a block of 128 MiB.
+ * Errors: INVALID (also a forced zone DMA or DMA32 that ends below), EXISTS (the log names what is there),
+ * NO_MEMORY (room for the memmap), UNSUPPORTED (a mode that can't serve). Effort: about 4.2 KiB written for a
+ * block of 128 MiB.
  */
 int pleat_add(struct pleat *pleat, const struct pleat_range_config *range);
 
