@@ -41,11 +41,25 @@ static int wish_make(const struct core *core, unsigned order, unsigned flags, pl
     return PLEAT_OK;
 }
 
+/* A slot serves the wishes that it was filled for: others would get zones before their turn, DMA among them.
+ */
 static bool slot_suits(const struct slot *slot, const struct wish *wish)
 {
-    const struct zone *zone = slot->block ? slot->block->zone : NULL;
+    return slot->node == wish->node && slot->zone_limit == wish->zone_limit &&
+           (!wish->this_node || slot->block->range.node == wish->node);
+}
 
-    return zone && zone->node == wish->node && zone->kind <= wish->zone_limit;
+/* The node that a wish is for; until the CPU is pinned that is a guess where none was named. */
+static unsigned wish_node(struct core *core, const struct wish *wish)
+{
+    unsigned node = wish->node;
+
+    if (node == PLEAT_MAX_NODES) {
+        pleat_port_pin();
+        node = core->cpus[pleat_port_cpu()].node;
+        pleat_port_unpin();
+    }
+    return node;
 }
 
 int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish)
@@ -155,10 +169,8 @@ __attribute__((noinline)) static int64_t allocate_slow(struct core *core, unsign
     core_drain(core, false);
     pfn = allocate_once(core, order, flags, tag, &wish);
     for (unsigned tries = 0; pfn < 0 && tries < 4; tries++) {
-        unsigned node = wish.node < core->node_count ? wish.node : 0;
-
         if (!core->reclaim || flags & PLEAT_ALLOC_NO_RECLAIM ||
-            !core->reclaim(core->reclaim_context, node, (uint64_t)1 << order))
+            !core->reclaim(core->reclaim_context, wish_node(core, &wish), (uint64_t)1 << order))
             break;
         core_drain(core, false);
         pfn = allocate_once(core, order, flags, tag, &wish);

@@ -215,6 +215,8 @@ int slot_fill(struct core *core, struct cpu *cpu, const struct wish *wish, struc
 
         if (!fill_in_node(core, wish, node, slot))
             continue;
+        slot->node = wish->node;
+        slot->zone_limit = wish->zone_limit;
         if (!(pageblock_word(slot->block, slot->pageblock) & WORD_INITIALISED))
             pageblock_initialise(core, slot->block, slot->pageblock);
         if (cpu)

@@ -202,6 +202,7 @@ struct slot {
     uint32_t pageblock;
     uint32_t cursor; /* the 64-bit word of bits to look at first */
     _Atomic uint32_t count;
+    uint8_t node, zone_limit; /* what the wish said that it was filled for */
 };
 
 enum slot_kind {

@@ -65,10 +65,8 @@ static void a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwar
     const struct pleat_boot_span span = {.start_pfn = 0, .frames = 4 * 512};
     struct fixture *f = fixture_new(&span, 1, NULL);
     struct pleat_range_config range = used_range(f);
-    struct pleat_take_config config = {.start_pfn = range.start_pfn,
-                                       .frames = range.frames,
-                                       .goal = PLEAT_TAKE_TO_OFFLINE,
-                                       .owner = &owner};
+    struct pleat_take_config config = {
+        .start_pfn = range.start_pfn, .frames = range.frames, .goal = PLEAT_TAKE_TO_OFFLINE, .owner = &owner};
     struct pleat_block_info info;
     struct pleat_take job;
     int64_t pfn[4096];
