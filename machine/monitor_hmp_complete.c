@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Where candidates go, and what they must begin with. */
 struct search {
@@ -20,7 +21,7 @@ struct search {
 
 static void offer(const struct search *search, const char *word)
 {
-    if (!strncmp(word, search->prefix, search->prefix_length))
+    if (!strncasecmp(word, search->prefix, search->prefix_length))
         search->each(search->context, word);
 }
 

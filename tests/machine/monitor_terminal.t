@@ -44,7 +44,12 @@ is 'Ctrl-D is the way out' "$(cat "$dir/code")" 0
 has 'with a summary' "$screen" '^.*Ran for '
 
 : >"$dir/screen"
-type_in 'info blocks\r'
+type_in 'object_d\t m\t\025' 'guest off\t mem\t' '\025' 'guest online memory0 pref\t\025' 'help info nu\t\r' 'qom-get /mach\t\025' \
+    'info blocks\r'
+has 'ids of objects are completed' "$screen" 'object_d.*el  m.*em0'
+has 'memory blocks too' "$screen" 'guest off.*line.*memory'
+has 'zones too' "$screen" 'memory0 .*PreferMovable'
+has 'help completes commands' "$screen" '^info numa  -- '
 has 'colours on a terminal' "$screen" "$(printf '\033')\\[3[0-9]m"
 : >"$dir/screen"
 NO_COLOR=1 type_in 'info blocks\r'
@@ -60,4 +65,13 @@ is 'well' "$(cat "$dir/code")" 0
 type_in 'qom-set vm0 requested-size 128M\rinfo sta' '' '' '' '' '' '' '' 'tus\r'
 has 'the driver tells that it is done' "$screen" 'vm0'
 has 'and what was typed goes on' "$screen" '^VM status: running$'
+
+# After a scenario the prompt stays.
+printf 'echo It begins.\nqom-set vm0 requested-size 96M\nwait-settled\nqom-get vm0 size\nexpect 100663296\n' >"$dir/scenario"
+sed -i "s|^\(.*pleat.*\)$|\1 -scenario $dir/scenario|" "$dir/machine"
+: >"$dir/screen"
+type_in 'info status\r'
+has 'a scenario runs first' "$screen" '^It begins\.$'
+has 'and a person may go on' "$screen" '^VM status: running$'
+is 'to a good end' "$(cat "$dir/code")" 0
 done_testing
