@@ -81,18 +81,15 @@ int pleat_backend_memfd_open(const struct pleat_memory_backend_config *config,
     return PLEAT_OK;
 }
 
-/* A file in a folder that goes away with its descriptor; not every file system has O_TMPFILE. */
+/* A file in a folder that goes away with its descriptor; by O_TMPFILE not every file system makes one. */
 static int open_nameless(const char *folder)
 {
     char path[4096];
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || errno != EOPNOTSUPP)
-        return fd;
     if ((size_t)snprintf(path, sizeof(path), "%s/pleat.XXXXXX", folder) >= sizeof(path)) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    fd = mkostemp(path, O_CLOEXEC);
+    const int fd = mkostemp(path, O_CLOEXEC);
     if (fd >= 0)
         unlink(path);
     return fd;

@@ -553,6 +553,19 @@ static void huge_pages_that_are_not_there_are_no_memory_and_not_a_dead_process(v
     assert_int_equal(pleat_memory_backend_held_bytes(&backend), 0);
     pleat_memory_backend_close(&backend);
     pleat_memory_backend_release(at, config.bytes);
+
+    config.bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    at = pleat_memory_backend_reserve(config.bytes, 0);
+    assert_int_equal(pleat_memory_backend_open(&config, at, &backend, why, sizeof(why)), PLEAT_E_INVALID);
+    assert_non_null(strstr(why, "multiple"));
+    pleat_memory_backend_release(at, config.bytes);
+}
+
+/* Gives the calling process, a child, a file system of its own at /tmp. */
+static bool mount_on_tmp(const char *type, const char *options)
+{
+    return !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+           !mount(type, "/tmp", type, 0, options);
 }
 
 /* In a child with a tmpfs of 1 MiB of its own: populate more than it holds. Returns an exit code. */
@@ -564,8 +577,7 @@ static int fill_a_small_tmpfs(void)
                                                  .bytes = 4 * MiB,
                                                  .prealloc = true};
     struct pleat_memory_backend backend;
-    if (unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-        mount("tmpfs", "/tmp", "tmpfs", 0, "size=1m"))
+    if (!mount_on_tmp("tmpfs", "size=1m"))
         return 77;
     uint8_t *at = pleat_memory_backend_reserve(config.bytes, 0);
     if (pleat_memory_backend_open(&config, at, &backend, NULL, 0))
@@ -585,22 +597,54 @@ static int fill_a_small_tmpfs(void)
     return 0;
 }
 
-static void X2_memory_that_cannot_be_populated_is_no_memory_and_what_was_is_given_back(void **state)
+/* In a child with a ramfs, whose files have no holes. */
+static int open_on_a_ramfs(void)
 {
-    (void)state;
+    struct pleat_memory_backend_config config = {
+        .kind = PLEAT_MEMORY_BACKEND_FILE, .path = "/tmp", .bytes = 64 * KiB};
+    struct pleat_memory_backend backend;
+    char why[256];
+    if (!mount_on_tmp("ramfs", NULL))
+        return 77;
+    uint8_t *at = pleat_memory_backend_reserve(config.bytes, 0);
+    config.share = PLEAT_MEMORY_BACKEND_SHARE_ON;
+    if (pleat_memory_backend_open(&config, at, &backend, why, sizeof(why)) != PLEAT_E_UNSUPPORTED ||
+        !strstr(why, "give memory back"))
+        return 1;
+    /* A private file keeps its blocks anyway. */
+    config.share = PLEAT_MEMORY_BACKEND_SHARE_OFF;
+    if (pleat_memory_backend_open(&config, at, &backend, why, sizeof(why)))
+        return 2;
+    pleat_memory_backend_close(&backend);
+    return 0;
+}
+
+static void run_in_child(int (*body)(void))
+{
     int status;
     fflush(NULL);
     const pid_t child = fork();
     assert_true(child >= 0);
     if (!child)
-        _exit(fill_a_small_tmpfs());
+        exit(body());
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) {
-        print_message("# skipped: a tmpfs of its own can't be had\n");
-        return;
-    }
-    assert_int_equal(WEXITSTATUS(status), 0);
+    if (WEXITSTATUS(status) == 77)
+        print_message("# skipped: a file system of its own can't be had\n");
+    else
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void X2_memory_that_cannot_be_populated_is_no_memory_and_what_was_is_given_back(void **state)
+{
+    (void)state;
+    run_in_child(fill_a_small_tmpfs);
+}
+
+static void a_file_system_that_cannot_give_memory_back_is_refused(void **state)
+{
+    (void)state;
+    run_in_child(open_on_a_ramfs);
 }
 
 static void X2_a_file_that_was_cut_meanwhile_is_no_memory_and_not_a_dead_process(void **state)
@@ -651,6 +695,11 @@ static void what_contradicts_itself_is_refused_with_a_sentence(void **state)
         {{.kind = PLEAT_MEMORY_BACKEND_FILE, .bytes = page, .path = "/dev/null"},
          PLEAT_E_UNSUPPORTED,
          "/dev/null"},
+        {{.kind = PLEAT_MEMORY_BACKEND_FILE, .bytes = page + 1, .path = "/tmp"}, PLEAT_E_INVALID, "multiple"},
+        {{.kind = PLEAT_MEMORY_BACKEND_FILE, .bytes = UINT64_C(1) << 63, .path = "/tmp"},
+         PLEAT_E_UNSUPPORTED,
+         "that large"},
+        {{.kind = PLEAT_MEMORY_BACKEND_MEMFD, .bytes = UINT64_C(1) << 63}, PLEAT_E_UNSUPPORTED, "that large"},
         {{.bytes = page, .huge = true}, PLEAT_E_INVALID, "memfd"},
         {{.bytes = page, .huge_bytes = 2 * MiB}, PLEAT_E_INVALID, "hugetlb"},
         {{.kind = PLEAT_MEMORY_BACKEND_MEMFD, .bytes = 2 * MiB, .huge = true, .huge_bytes = 3 * MiB},
@@ -871,6 +920,7 @@ int main(void)
         cmocka_unit_test_prestate(X2_the_limit_on_mappings_is_busy_and_changes_nothing, &kinds[2]),
         cmocka_unit_test(huge_pages_that_are_not_there_are_no_memory_and_not_a_dead_process),
         cmocka_unit_test(X2_memory_that_cannot_be_populated_is_no_memory_and_what_was_is_given_back),
+        cmocka_unit_test(a_file_system_that_cannot_give_memory_back_is_refused),
         cmocka_unit_test(X2_a_file_that_was_cut_meanwhile_is_no_memory_and_not_a_dead_process),
         cmocka_unit_test(what_contradicts_itself_is_refused_with_a_sentence),
         cmocka_unit_test(a_file_is_made_enlarged_or_refused_and_never_cut),
