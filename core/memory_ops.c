@@ -255,5 +255,6 @@ void pleat_memory_init(struct pleat *pleat, struct pleat_memory *memory)
                                     .piece_bytes = (uint64_t)FRAMES << core->frame_shift,
                                     .metadata_bytes = core->memmap_frames << core->frame_shift,
                                     .highest_address = core->highest_pfn << core->frame_shift,
-                                    .nodes = core->node_count};
+                                    .nodes = core->node_count,
+                                    .frame_bytes = (uint64_t)1 << core->frame_shift};
 }

@@ -110,6 +110,7 @@ static void take_over(struct pleat_virtio_mem_driver *driver, const struct devic
     driver->plug_refused = false;
     driver->unplug_refused = false;
     driver->errors_in_row = 0;
+    driver->stop.reason = PLEAT_VIRTIO_MEM_REASON_NONE;
     pleat_virtio_mem_device_calm(driver);
     pleat_virtio_mem_resume(driver);
 }

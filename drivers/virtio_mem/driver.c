@@ -334,6 +334,7 @@ static void look_at_flags(struct pleat_virtio_mem_driver *driver)
         driver->config_timer.set = false;
     }
     if ((flags & FLAG_MEMORY) != 0 && driver->stopped) {
+        driver->stop.reason = PLEAT_VIRTIO_MEM_REASON_NONE;
         pleat_virtio_mem_resume(driver);
     }
 }

@@ -59,11 +59,12 @@ enum unit_state {
 
 /** Flags of a unit: what isn't tried again in this round. */
 enum {
-    UNIT_SINGLY = 1,    /**< takes of several pieces have failed: one by one */
-    UNIT_SKIP = 2,      /**< a take of all of it has failed */
-    UNIT_SOUR = 4,      /**< the device answered ERROR to a request that seemed right */
-    UNIT_STUCK = 8,     /**< loose, and can't be made ready now */
-    UNIT_UNADDABLE = 16 /**< the guest has no room for it: give it back */
+    UNIT_SINGLY = 1,     /**< a take of subblocks of it has failed: one by one, and each once */
+    UNIT_SKIP = 2,       /**< a take of all of it has failed */
+    UNIT_SOUR = 4,       /**< the device answered ERROR to a request that seemed right */
+    UNIT_STUCK = 8,      /**< loose, and can't be made ready now */
+    UNIT_UNADDABLE = 16, /**< the guest has no room for it: give it back */
+    UNIT_ALONE = 32      /**< a take of it with its neighbours has failed */
 };
 
 struct unit {
@@ -153,6 +154,9 @@ struct take {
     uint64_t units;
     uint32_t sub;
     uint32_t subs;
+    uint64_t moved_bytes; /**< at the last step */
+    unsigned tries;       /**< of pinned frames, since anything was moved */
+    struct timer again;   /**< no step before it is due */
     struct pleat_memory_job job;
 };
 
@@ -162,10 +166,11 @@ struct hunt {
     uint64_t unit; /**< the next to look at is unit - 1 */
     uint32_t sub;  /**< within it, the next to look at is sub - 1 */
     bool begun;
-    bool progress;       /**< something was taken since the first pass */
-    bool floor_met;      /**< something was left because of the floor */
-    bool nowhere_to_go;  /**< an evacuation found no room */
-    struct stop failure; /**< the most telling one of this round */
+    bool progress;         /**< something was taken since the first pass */
+    bool floor_met;        /**< something was left because of the floor */
+    bool nowhere_to_go;    /**< an evacuation found no room */
+    struct stop failure;   /**< the most telling one of this round */
+    uint64_t pinned_bytes; /**< in takes that failed for them */
     uint64_t unmovable_bytes;
     uint64_t unmovable_unit; /**< where the first of them is, only if there are any */
     uint32_t unmovable_sub;
@@ -237,7 +242,8 @@ struct pleat_virtio_mem_driver {
     bool unplug_refused; /**< the same */
     bool verify;         /**< something was plugged or unplugged since the books were compared */
     bool stopped;
-    struct stop stop;         /**< why, while `stopped` */
+    struct stop stop;         /**< why; holds until something changes, also while it is tried again */
+    struct stop said_stop;    /**< the last one in the log */
     struct timer stop_timer;  /**< not set: until the config or the memory changes */
     struct pause guest_pause; /**< lengths of stop_timer */
     struct pause device_pause;

@@ -213,20 +213,30 @@ void pleat_virtio_mem_device_pause(struct pleat_virtio_mem_driver *driver,
     pleat_virtio_mem_pause(driver, &driver->device_pause);
 }
 
+/* Each stop is said once, however often it is tried again. */
+static void say_stop(struct pleat_virtio_mem_driver *driver)
+{
+    const struct stop *stop = &driver->stop;
+    struct stop *said = &driver->said_stop;
+    if (said->reason == stop->reason && said->at_bytes == stop->at_bytes &&
+        said->wanted_bytes == stop->wanted_bytes) {
+        return;
+    }
+    *said = *stop;
+    pleat_virtio_mem_log_stop(driver, stop);
+}
+
 void pleat_virtio_mem_stop(struct pleat_virtio_mem_driver *driver, const struct stop *stop, bool again)
 {
-    const struct stop before = driver->stop;
     driver->stop = *stop;
-    driver->device_stop.reason = PLEAT_VIRTIO_MEM_REASON_NONE;
     driver->stop.at_bytes = pleat_virtio_mem_plugged_bytes(driver);
     driver->stop.wanted_bytes = pleat_virtio_mem_target_bytes(driver);
-    if (before.reason != driver->stop.reason || before.at_bytes != driver->stop.at_bytes ||
-        before.wanted_bytes != driver->stop.wanted_bytes) {
-        pleat_virtio_mem_log_stop(driver, &driver->stop);
-    }
+    driver->device_stop.reason = PLEAT_VIRTIO_MEM_REASON_NONE;
+    say_stop(driver);
     if (driver->detach == DETACH_GIVING_BACK) {
         driver->detach = DETACH_REFUSED;
         driver->detach_stop = driver->stop;
+        driver->stop.reason = PLEAT_VIRTIO_MEM_REASON_NONE;
         pleat_virtio_mem_resume(driver);
         return;
     }

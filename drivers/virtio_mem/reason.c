@@ -128,8 +128,10 @@ static void put_obstacle(struct text *text, const struct pleat_virtio_mem_driver
     const uint64_t frame = frame_bytes(driver);
     const uint64_t bytes =
         stop->reason == PLEAT_VIRTIO_MEM_REASON_PINNED ? report->bytes_pinned : report->bytes_unmovable;
-    put_number(text, (bytes + frame - 1) / frame);
-    put(text, stop->reason == PLEAT_VIRTIO_MEM_REASON_PINNED ? " frames pinned" : " frames unmovable");
+    const uint64_t frames = (bytes + frame - 1) / frame;
+    put_number(text, frames);
+    put(text, frames == 1 ? " frame" : " frames");
+    put(text, stop->reason == PLEAT_VIRTIO_MEM_REASON_PINNED ? " pinned" : " unmovable");
     if (report->bytes_unmovable == 0 && report->bytes_pinned == 0) {
         return;
     }
@@ -267,7 +269,11 @@ static const struct stop *current_stop(const struct pleat_virtio_mem_driver *dri
     if (held_up) {
         return &driver->device_stop;
     }
-    return driver->phase == PLEAT_VIRTIO_MEM_WORKING && driver->stopped ? &driver->stop : NULL;
+    const struct stop *stop = &driver->stop;
+    const bool holds = stop->reason != PLEAT_VIRTIO_MEM_REASON_NONE &&
+                       stop->at_bytes == pleat_virtio_mem_plugged_bytes(driver) &&
+                       stop->wanted_bytes == pleat_virtio_mem_target_bytes(driver) && !is_quiet(driver);
+    return driver->phase == PLEAT_VIRTIO_MEM_WORKING && (driver->stopped || holds) ? stop : NULL;
 }
 
 static enum pleat_virtio_mem_reason reason_without_stop(const struct pleat_virtio_mem_driver *driver)

@@ -6,6 +6,10 @@
  */
 #include "driver.h"
 
+/** How often a take in which nothing but pinned frames is left is stepped, and with how much time between. */
+#define PIN_TRIES    8u
+#define PIN_AGAIN_NS UINT64_C(10000000)
+
 static uint64_t deadline_ns(const struct pleat_virtio_mem_driver *driver)
 {
     const uint64_t length = driver->config.take_timeout_ns;
@@ -54,6 +58,9 @@ static int begin_take(struct pleat_virtio_mem_driver *driver)
 {
     const struct pleat_memory *memory = driver->config.memory;
     driver->statistics.takes++;
+    driver->take.again.set = false;
+    driver->take.moved_bytes = 0;
+    driver->take.tries = 0;
     driver->budget -= ACTION_BYTES;
     atomic_store(&driver->own_call, true);
     const int error = memory->ops->take_begin(memory->context, &driver->take.job, &driver->owner,
@@ -105,6 +112,30 @@ static void taken(struct pleat_virtio_mem_driver *driver)
     }
 }
 
+/* The memory tries pinned frames again and again. So does the driver, a few times; then it looks elsewhere
+ * and comes back later, because whoever pins frames for long shouldn't keep the rest waiting. */
+static enum outcome go_on(struct pleat_virtio_mem_driver *driver)
+{
+    const struct pleat_memory *memory = driver->config.memory;
+    struct take *take = &driver->take;
+    struct pleat_memory_report report;
+    __builtin_memset(&report, 0, sizeof(report));
+    memory->ops->take_report(memory->context, &take->job, &report);
+    if (report.bytes_pinned == 0 || report.bytes_moved != take->moved_bytes) {
+        take->moved_bytes = report.bytes_moved;
+        take->tries = 0;
+        return DONE_SOMETHING;
+    }
+    if (++take->tries >= PIN_TRIES) {
+        pleat_virtio_mem_take_cancel(driver);
+        driver->statistics.takes_failed++;
+        pleat_virtio_mem_hunt_failed(driver, PLEAT_E_UNMOVABLE, &report);
+        return DONE_SOMETHING;
+    }
+    pleat_virtio_mem_timer_start(driver, &take->again, PIN_AGAIN_NS);
+    return pleat_virtio_mem_wait_for(driver, &take->again);
+}
+
 enum outcome pleat_virtio_mem_take_advance(struct pleat_virtio_mem_driver *driver)
 {
     const struct pleat_memory *memory = driver->config.memory;
@@ -114,13 +145,17 @@ enum outcome pleat_virtio_mem_take_advance(struct pleat_virtio_mem_driver *drive
         pleat_virtio_mem_take_cancel(driver);
         return DONE_SOMETHING;
     }
-    const uint64_t budget = driver->budget > ACTION_BYTES ? (uint64_t)driver->budget : ACTION_BYTES;
+    if (pleat_virtio_mem_timer_running(driver, &driver->take.again)) {
+        return pleat_virtio_mem_wait_for(driver, &driver->take.again);
+    }
+    const uint64_t least = memory->frame_bytes > ACTION_BYTES ? memory->frame_bytes : ACTION_BYTES;
+    const uint64_t budget = driver->budget > (int64_t)least ? (uint64_t)driver->budget : least;
     atomic_store(&driver->own_call, true);
     const int result = memory->ops->take_step(memory->context, &driver->take.job, budget);
     atomic_store(&driver->own_call, false);
     if (result == PLEAT_MORE) {
         driver->budget -= (int64_t)budget;
-        return DONE_SOMETHING;
+        return go_on(driver);
     }
     struct pleat_memory_report report;
     end_take(driver, &report);

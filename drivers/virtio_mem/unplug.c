@@ -25,15 +25,16 @@ static const struct pass {
     enum fullness fullness;
     unsigned least_of_64;   /**< of a unit's subblocks that a run must have, in 1/64 */
     unsigned movable_of_64; /**< of the bytes that may have to be moved, in 1/64 */
+    unsigned before_of_64;  /**< the same of the pass before */
 } passes[] = {
-    {PREY_OFFLINE, PARTLY_PLUGGED, 0, 0}, {PREY_OFFLINE, FULLY_PLUGGED, 0, 0},
-    {PREY_UNITS, PARTLY_PLUGGED, 0, 0},   {PREY_UNITS, FULLY_PLUGGED, 0, 0},
-    {PREY_SUBS, PARTLY_PLUGGED, 32, 0},   {PREY_SUBS, FULLY_PLUGGED, 32, 0},
-    {PREY_SUBS, PARTLY_PLUGGED, 8, 0},    {PREY_SUBS, FULLY_PLUGGED, 8, 0},
-    {PREY_SUBS, PARTLY_PLUGGED, 0, 0},    {PREY_SUBS, FULLY_PLUGGED, 0, 0},
-    {PREY_UNITS, HOWEVER_PLUGGED, 0, 8},  {PREY_UNITS, HOWEVER_PLUGGED, 0, 32},
-    {PREY_UNITS, HOWEVER_PLUGGED, 0, 64}, {PREY_SUBS, HOWEVER_PLUGGED, 0, 8},
-    {PREY_SUBS, HOWEVER_PLUGGED, 0, 32},  {PREY_SUBS, HOWEVER_PLUGGED, 0, 64},
+    {PREY_OFFLINE, PARTLY_PLUGGED, 0, 0, 0}, {PREY_OFFLINE, FULLY_PLUGGED, 0, 0, 0},
+    {PREY_UNITS, PARTLY_PLUGGED, 0, 0, 0},   {PREY_UNITS, FULLY_PLUGGED, 0, 0, 0},
+    {PREY_SUBS, PARTLY_PLUGGED, 32, 0, 0},   {PREY_SUBS, FULLY_PLUGGED, 32, 0, 0},
+    {PREY_SUBS, PARTLY_PLUGGED, 8, 0, 0},    {PREY_SUBS, FULLY_PLUGGED, 8, 0, 0},
+    {PREY_SUBS, PARTLY_PLUGGED, 0, 0, 0},    {PREY_SUBS, FULLY_PLUGGED, 0, 0, 0},
+    {PREY_UNITS, HOWEVER_PLUGGED, 0, 8, 0},  {PREY_UNITS, HOWEVER_PLUGGED, 0, 32, 0},
+    {PREY_UNITS, HOWEVER_PLUGGED, 0, 64, 0}, {PREY_SUBS, HOWEVER_PLUGGED, 0, 8, 0},
+    {PREY_SUBS, HOWEVER_PLUGGED, 0, 32, 8},  {PREY_SUBS, HOWEVER_PLUGGED, 0, 64, 32},
 };
 #define PASSES ((unsigned)(sizeof(passes) / sizeof(passes[0])))
 
@@ -49,15 +50,22 @@ void pleat_virtio_mem_hunt_begin(struct pleat_virtio_mem_driver *driver)
     driver->hunt.begun = true;
     driver->hunt.unit = driver->geometry.units;
     driver->hunt.sub = FROM_THE_TOP;
-    pleat_virtio_mem_forgive_units(driver, UNIT_SINGLY | UNIT_SKIP);
+    pleat_virtio_mem_forgive_units(driver, UNIT_ALONE | UNIT_SINGLY | UNIT_SKIP);
 }
 
 static enum pleat_virtio_mem_reason reason_of(int error, const struct pleat_memory_report *report)
 {
+    if (error == PLEAT_E_UNMOVABLE || error == PLEAT_E_TIMEOUT) {
+        if (report->bytes_unmovable > 0) {
+            return PLEAT_VIRTIO_MEM_REASON_UNMOVABLE;
+        }
+        if (report->bytes_pinned > 0) {
+            return PLEAT_VIRTIO_MEM_REASON_PINNED;
+        }
+    }
     switch (error) {
     case PLEAT_E_UNMOVABLE:
-        return report->bytes_unmovable == 0 && report->bytes_pinned > 0 ? PLEAT_VIRTIO_MEM_REASON_PINNED
-                                                                        : PLEAT_VIRTIO_MEM_REASON_UNMOVABLE;
+        return PLEAT_VIRTIO_MEM_REASON_UNMOVABLE;
     case PLEAT_E_NO_MEMORY:
         return PLEAT_VIRTIO_MEM_REASON_NO_MEMORY;
     case PLEAT_E_TIMEOUT:
@@ -93,32 +101,37 @@ static void note_failure(struct pleat_virtio_mem_driver *driver, int error,
     const enum pleat_virtio_mem_reason reason = reason_of(error, report);
     if (weight_of(reason) > weight_of(failure->reason)) {
         *failure = (struct stop){.reason = reason, .error = error, .report = *report};
-    } else if (reason == failure->reason) {
-        failure->report.bytes_pinned += report->bytes_pinned;
     }
 }
 
-/* The take in driver->take has failed: several at once are tried one by one, one by one isn't tried again. */
+/* The take in driver->take has failed: several at once are tried one by one, one by one isn't tried again
+ * in this hunt. */
 void pleat_virtio_mem_hunt_failed(struct pleat_virtio_mem_driver *driver, int error,
                                   const struct pleat_memory_report *report)
 {
     struct hunt *hunt = &driver->hunt;
     const struct take *take = &driver->take;
-    const bool several = take->whole_units ? take->units > 1 : take->subs > 1;
-    if (several) {
-        for (uint64_t i = 0; i < (take->whole_units ? take->units : 1); i++) {
-            driver->units[take->unit + i].flags |= UNIT_SINGLY;
+    struct unit *unit = &driver->units[take->unit];
+    if (take->whole_units && take->units > 1) {
+        for (uint64_t i = 0; i < take->units; i++) {
+            unit[i].flags |= UNIT_ALONE;
         }
-        hunt->unit = take->unit + (take->whole_units ? take->units : 1);
-        hunt->sub = take->whole_units ? FROM_THE_TOP : take->sub + take->subs;
+        hunt->unit = take->unit + take->units;
+        hunt->sub = FROM_THE_TOP;
+        return;
+    }
+    unit->flags |= take->whole_units ? UNIT_SKIP : UNIT_SINGLY;
+    if (!take->whole_units && take->subs > 1) {
+        hunt->unit = take->unit + 1;
+        hunt->sub = take->sub + take->subs;
         return;
     }
     note_failure(driver, error, report);
     hunt->nowhere_to_go = hunt->nowhere_to_go || error == PLEAT_E_NO_MEMORY;
-    if (take->whole_units) {
-        driver->units[take->unit].flags |= UNIT_SKIP;
+    /* Of a unit that failed as a whole, subblocks will fail too, and are counted then. */
+    if (!take->whole_units || driver->geometry.subs_per_unit == 1) {
+        hunt->pinned_bytes += report->bytes_pinned;
     }
-    /* A run that failed at a single subblock goes on below it; hunt->sub is there already. */
 }
 
 /* --- What may go -----------------------------------------------------------------------------------------
@@ -283,10 +296,10 @@ static enum outcome hunt_units(struct pleat_virtio_mem_driver *driver, uint64_t 
     }
     /* Free units one by one: each is a request of its own, and nothing would move. */
     uint64_t units = 1;
-    bool more = pass->movable_of_64 > 0 && (driver->units[unit].flags & UNIT_SINGLY) == 0;
+    bool more = pass->movable_of_64 > 0 && (driver->units[unit].flags & UNIT_ALONE) == 0;
     while (more && units < GROUP_UNITS && unit > 0) {
         const uint64_t next = unit_subs(driver, unit - 1);
-        more = next > 0 && subs + next <= allowed && (driver->units[unit - 1].flags & UNIT_SINGLY) == 0 &&
+        more = next > 0 && subs + next <= allowed && (driver->units[unit - 1].flags & UNIT_ALONE) == 0 &&
                unit_fits(driver, unit - 1, pass);
         if (more) {
             unit--;
@@ -308,7 +321,11 @@ static bool sub_fits(struct pleat_virtio_mem_driver *driver, uint64_t unit, uint
         return false;
     }
     note_unmovable(driver, look.unmovable_bytes, unit, sub);
-    return look_fits(&look, driver->geometry.sub_bytes, pass);
+    /* One by one, each is tried in one pass only. */
+    const bool singly = (driver->units[unit].flags & UNIT_SINGLY) != 0;
+    const uint64_t before = driver->geometry.sub_bytes / 64 * pass->before_of_64;
+    const bool was_tried = singly && pass->movable_of_64 > 0 && look.movable_bytes <= before;
+    return !was_tried && look_fits(&look, driver->geometry.sub_bytes, pass);
 }
 
 /* The next run below hunt.sub, of `least` to `most` subblocks; hunt.sub is where to go on afterwards. */
@@ -412,7 +429,10 @@ static enum outcome end_hunt(struct pleat_virtio_mem_driver *driver)
         return stop_unmovable(driver);
     }
     if (driver->hunt.failure.reason != PLEAT_VIRTIO_MEM_REASON_NONE) {
-        return stop(driver, &driver->hunt.failure, true);
+        struct stop why = driver->hunt.failure;
+        why.report.bytes_pinned =
+            driver->hunt.pinned_bytes > 0 ? driver->hunt.pinned_bytes : why.report.bytes_pinned;
+        return stop(driver, &why, true);
     }
     if (driver->plugged_blocks > driver->ready_subs * driver->geometry.blocks_per_sub) {
         /* What is left is loose, and the device doesn't take it. */

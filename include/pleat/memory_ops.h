@@ -137,8 +137,8 @@ struct pleat_memory_ops {
 
     /**
      * Starts to take a piece out of use (PLEAT_TAKE_PIECE, inside one online block), or to offline and
-     * remove whole blocks (PLEAT_TAKE_BLOCKS; blocks that are OFFLINE already are removed with the rest, one
-     * or several neighbouring ones, all or none). deadline_ns: of the port's clock, 0 for none.
+     * remove one or several neighbouring blocks, all or none (PLEAT_TAKE_BLOCKS; some of them may be OFFLINE
+     * already, where the implementation can do that). deadline_ns: of the port's clock, 0 for none.
      * Returns 0, or UNMOVABLE at once, before anything has moved, with the report filled in; or BUSY,
      * NOT_FOUND, NOT_OWNER, STATE. After an error there is no job. NULL: this OS can't take memory back.
      */

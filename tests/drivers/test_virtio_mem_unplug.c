@@ -277,6 +277,42 @@ static void pinned_frames_stop_it_with_who_and_where(void **state)
     fixture_free(f);
 }
 
+/* A memory that tries pinned frames until the deadline doesn't keep the driver from looking elsewhere. */
+static void pinned_frames_are_waited_for_a_little(void **state)
+{
+    (void)state;
+    for (unsigned clock = 0; clock < 2; clock++) {
+        struct fixture *f = fixture_start(NULL, 2 * MIB);
+        f->model.pins_wait = true;
+        if (clock == 0) {
+            f->model.ops.clock_ns = NULL;
+        }
+        use(f, 1 * MIB + 64 * KIB, 4 * KIB, MODEL_PINNED);
+        use(f, 512 * KIB, 4 * KIB, MODEL_UNMOVABLE);
+        const uint64_t begin_ns = f->model.clock_ns;
+        fixture_request(f, 192 * KIB);
+        assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_UNMOVABLE);
+        assert_int_equal(fixture_status(f).plugged_bytes, 4 * 64 * KIB);
+        use(f, 512 * KIB, 4 * KIB, MODEL_FREE);
+        pleat_virtio_mem_driver_memory_changed(f->driver);
+        fixture_run(f);
+        fixture_assert_at(f, 192 * KIB);
+        fixture_request(f, 0);
+        assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_PINNED);
+        assert_non_null(strstr(fixture_line(f), "1 frame pinned"));
+        /* It frees while it is waited for. */
+        scripted_device_request(&f->device, 64 * KIB);
+        while (!fixture_status(f).evacuating || f->wake != PLEAT_VIRTIO_MEM_WAKE_AT_TIME) {
+            (void)fixture_step(f, 0);
+        }
+        use(f, 1 * MIB + 64 * KIB, 4 * KIB, MODEL_FREE);
+        fixture_run(f);
+        fixture_assert_at(f, 64 * KIB);
+        assert_true(f->model.clock_ns > begin_ns);
+        fixture_free(f);
+    }
+}
+
 static void nowhere_to_move_to_stops_it(void **state)
 {
     (void)state;
@@ -524,7 +560,7 @@ static void large_device_blocks_are_evacuated_as_a_whole(void **state)
     assert_true(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS + 8 * MIB));
     fixture_request(f, 0);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_UNMOVABLE);
-    assert_string_equal(fixture_line(f), "shrink stopped at 4 MiB of 0 bytes wanted: 1 frames unmovable, "
+    assert_string_equal(fixture_line(f), "shrink stopped at 4 MiB of 0 bytes wanted: 1 frame unmovable, "
                                          "first at PFN 0x140910, owner \"slab\"");
     fixture_free(f);
 }
@@ -603,7 +639,7 @@ static void detach_that_cant_be_is_refused_with_a_line(void **state)
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_GIVE_BACK), 0);
     fixture_run(f);
     assert_int_equal(pleat_virtio_mem_driver_detach_result(f->driver, line, sizeof(line)), PLEAT_E_REFUSED);
-    assert_string_equal(line, "shrink stopped at 128 KiB of 0 bytes wanted: 1 frames unmovable, "
+    assert_string_equal(line, "shrink stopped at 128 KiB of 0 bytes wanted: 1 frame unmovable, "
                               "first at PFN 0x140120, owner \"slab\"");
     fixture_assert_at(f, 3 * MIB);
     fixture_free(f);
@@ -680,6 +716,7 @@ int main(void)
         cmocka_unit_test(a_long_evacuation_is_done_in_steps),
         cmocka_unit_test(unmovable_frames_stop_it_with_who_and_where),
         cmocka_unit_test(pinned_frames_stop_it_with_who_and_where),
+        cmocka_unit_test(pinned_frames_are_waited_for_a_little),
         cmocka_unit_test(nowhere_to_move_to_stops_it),
         cmocka_unit_test(a_deadline_stops_it),
         cmocka_unit_test(a_refusal_in_the_guest_stops_it),

@@ -500,6 +500,10 @@ static int model_take_step(void *context, struct pleat_memory_job *storage, uint
     for (uint64_t spent = 0; error == 0 && job->at < end && spent < budget_bytes; job->at++) {
         error = step_frame(model, job, job->at);
         spent += MODEL_FRAME_BYTES;
+        if (error == PLEAT_E_UNMOVABLE && model->pins_wait) {
+            job->report.bytes_pinned = MODEL_FRAME_BYTES;
+            return PLEAT_MORE;
+        }
     }
     if (error == 0 && job->at < end) {
         return PLEAT_MORE;
