@@ -48,9 +48,15 @@ void pleat_hosted_cpu_set(unsigned cpu);
 /** The calling thread's CPU number, or PLEAT_HOSTED_NO_CPU. */
 unsigned pleat_hosted_cpu(void);
 
-/** Lets another thread run: what a long spin comes to, since the thread that it waits for may have no host
- * CPU. */
+/**
+ * Lets another thread run: what a long spin comes to, since the thread that it waits for may have no host
+ * CPU. A spin that lasts for pleat_hosted_spin_limit() is misuse: nobody inside of Pleat waits that long, so
+ * that a callback has called what takes the lock that it runs under, or a thread ended inside of the core.
+ */
 void pleat_hosted_yield(void);
+
+/** Sets, for all threads, how long a spin may last; 0: the default of 30 s. */
+void pleat_hosted_spin_limit(unsigned milliseconds);
 
 /** Hears of misuse found on the calling thread: `line` says which. It may leave with longjmp(); if it
  * returns, the port goes on as if nothing were. */

@@ -28,6 +28,9 @@ struct pleat_hosted {
     char last_fatal[256];
 };
 
+/** The host's monotonic clock. */
+uint64_t hosted_now_ns(void);
+
 /** write(2) to stderr, all of it: for places where stdio isn't allowed. */
 void hosted_print(const char *text);
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 /* --- The table of functions ----------------------------------------------------------------------------- */
@@ -104,11 +103,7 @@ static void unmap(void *context, uint64_t pfn, uint64_t frames)
 static uint64_t clock_ns(void *context)
 {
     struct pleat_hosted *hosted = context;
-    struct timespec now;
-    if (hosted->config.clock_ns)
-        return hosted->config.clock_ns(hosted->config.context);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return hosted->config.clock_ns ? hosted->config.clock_ns(hosted->config.context) : hosted_now_ns();
 }
 
 static void log_line(void *context, enum pleat_log_level level, const char *line)

@@ -7,8 +7,10 @@
 #include <execinfo.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <pleat/pleat.h>
@@ -19,6 +21,13 @@ static __thread struct {
     pleat_hosted_misuse_fn *hear;
     void *context;
 } misuse;
+
+uint64_t hosted_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 void pleat_hosted_cpu_set(unsigned cpu)
 {
@@ -32,10 +41,45 @@ unsigned pleat_hosted_cpu(void)
     return pleat_hosted_thread.cpu;
 }
 
+/* --- Spins
+ * --------------------------------------------------------------------------------------------------- */
+
+#define SPIN_LIMIT_MS 30000u
+/** Yields of one thread that are farther apart belong to two spins. */
+#define SPIN_GAP_NS 50000000u
+
+static atomic_uint spin_limit_ms = SPIN_LIMIT_MS;
+
+static __thread struct {
+    uint64_t began_ns;
+    uint64_t last_ns;
+    unsigned yields; /**< in this spin */
+} spin;
+
+void pleat_hosted_spin_limit(unsigned milliseconds)
+{
+    atomic_store(&spin_limit_ms, milliseconds ? milliseconds : SPIN_LIMIT_MS);
+}
+
 void pleat_hosted_yield(void)
 {
+    uint64_t now = hosted_now_ns();
+    if (!spin.yields || now - spin.last_ns > SPIN_GAP_NS) {
+        spin.began_ns = now;
+        spin.yields = 0;
+    }
+    /* A thread that had no host CPU for long has spun little. */
+    if (++spin.yields > 100 && now - spin.began_ns > atomic_load(&spin_limit_ms) * UINT64_C(1000000)) {
+        spin.yields = 0;
+        pleat_hosted_misuse("spins without an end: a callback called what takes the hotplug lock, or a "
+                            "thread ended inside of the core");
+    }
     sched_yield();
+    spin.last_ns = hosted_now_ns();
 }
+
+/* --- Misuse
+ * -------------------------------------------------------------------------------------------------- */
 
 void pleat_hosted_on_misuse(pleat_hosted_misuse_fn *hear, void *context)
 {

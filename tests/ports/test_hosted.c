@@ -24,50 +24,7 @@
 #include <pleat/error.h>
 #include <pleat/hosted.h>
 
-/* --- Children
- * ----------------------------------------------------------------------------------------------- */
-
-struct ending {
-    int status;       /**< as waitpid() gives it */
-    char heard[8192]; /**< what the child wrote to stderr */
-};
-
-static void run_child(void (*run)(void), struct ending *ending)
-{
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (!child) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-        signal(SIGSEGV, SIG_DFL);
-        signal(SIGBUS, SIG_DFL);
-        alarm(20);
-        run();
-        _exit(0);
-    }
-    close(ends[1]);
-    size_t length = 0;
-    ssize_t more;
-    while ((more = read(ends[0], ending->heard + length, sizeof(ending->heard) - 1 - length)) > 0)
-        length += (size_t)more;
-    ending->heard[length] = 0;
-    close(ends[0]);
-    assert_int_equal(waitpid(child, &ending->status, 0), child);
-}
-
-/** The child is to end by abort(), having said both texts. */
-static void stops(void (*run)(void), const char *text, const char *also)
-{
-    struct ending ending = {.status = 0};
-    run_child(run, &ending);
-    if (!WIFSIGNALED(ending.status) || WTERMSIG(ending.status) != SIGABRT)
-        fail_msg("the child ended with status 0x%x: %s", (unsigned)ending.status, ending.heard);
-    if (!strstr(ending.heard, text) || !strstr(ending.heard, also))
-        fail_msg("neither \"%s\" nor \"%s\" may be missing in: %s", text, also, ending.heard);
-}
+#include "tests/support/child.h"
 
 static struct pleat_hosted *create(struct pleat_hosted_config config)
 {
@@ -127,11 +84,12 @@ static void misused_pins_end_the_process(void **state)
 {
     (void)state;
     /* A backtrace follows the line, and names at least this program. */
-    stops(pin_twice, "misuse: pin inside of a pin\n", "test_hosted");
-    stops(unpin_alone, "misuse: unpin without a pin\n", "test_hosted");
-    stops(pin_on_no_cpu, "misuse: pin on a thread that is no CPU\n", "test_hosted");
-    stops(number_on_no_cpu, "misuse: asked for the CPU number on a thread that is no CPU\n", "test_hosted");
-    stops(renumber_while_pinned, "misuse: the CPU number of a pinned thread was set\n", "test_hosted");
+    child_stops(pin_twice, "misuse: pin inside of a pin\n", "test_hosted");
+    child_stops(unpin_alone, "misuse: unpin without a pin\n", "test_hosted");
+    child_stops(pin_on_no_cpu, "misuse: pin on a thread that is no CPU\n", "test_hosted");
+    child_stops(number_on_no_cpu, "misuse: asked for the CPU number on a thread that is no CPU\n",
+                "test_hosted");
+    child_stops(renumber_while_pinned, "misuse: the CPU number of a pinned thread was set\n", "test_hosted");
 }
 
 static void hear_misuse(void *context, const char *line)
@@ -231,13 +189,14 @@ static void touches_of_unmapped_frames_end_the_process_by_name(void **state)
 {
     (void)state;
 #if defined(__x86_64__)
-    stops(write_unplugged, "write to PFN 0x1005 (guest address 0x1005123), which isn't mapped",
-          ": memory block 32, OFFLINE, of virtio-mem vm0\n");
+    child_stops(write_unplugged, "write to PFN 0x1005 (guest address 0x1005123), which isn't mapped",
+                ": memory block 32, OFFLINE, of virtio-mem vm0\n");
 #endif
-    stops(read_unplugged, "touch of guest memory: read of PFN 0x1005 (guest address 0x1005123), which isn't",
-          "mapped: memory block 32, OFFLINE, of virtio-mem vm0\n");
-    stops(read_never_mapped, "read of PFN 0x1030 (guest address 0x1030000), which isn't mapped\n",
-          "test_hosted");
+    child_stops(read_unplugged,
+                "touch of guest memory: read of PFN 0x1005 (guest address 0x1005123), which isn't",
+                "mapped: memory block 32, OFFLINE, of virtio-mem vm0\n");
+    child_stops(read_never_mapped, "read of PFN 0x1030 (guest address 0x1030000), which isn't mapped\n",
+                "test_hosted");
 }
 
 static void read_beyond_the_file(void)
@@ -251,7 +210,8 @@ static void read_beyond_the_file(void)
 static void memory_that_the_host_lacks_is_named(void **state)
 {
     (void)state;
-    stops(read_beyond_the_file, "read of PFN 0x7", "which is mapped, but the host has no memory for it");
+    child_stops(read_beyond_the_file, "read of PFN 0x7",
+                "which is mapped, but the host has no memory for it");
 }
 
 static void read_what_the_host_took(void)
@@ -265,7 +225,8 @@ static void read_what_the_host_took(void)
 static void memory_that_the_host_took_away_is_named(void **state)
 {
     (void)state;
-    stops(read_what_the_host_took, "read of PFN 0x8", "which is mapped, but the host made it inaccessible");
+    child_stops(read_what_the_host_took, "read of PFN 0x8",
+                "which is mapped, but the host made it inaccessible");
 }
 
 static sigjmp_buf back;
@@ -343,13 +304,13 @@ static void read_nowhere_with_handlers_in_a_ring(void)
 static void faults_elsewhere_go_where_they_went_before(void **state)
 {
     (void)state;
-    struct ending ending = {.status = 0};
-    run_child(read_nowhere, &ending);
+    struct child_ending ending = {.status = 0};
+    child_run(read_nowhere, &ending);
     assert_true(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGSEGV);
-    run_child(read_nowhere_with_a_handler_before, &ending);
+    child_run(read_nowhere_with_a_handler_before, &ending);
     assert_true(WIFEXITED(ending.status) && WEXITSTATUS(ending.status) == 7);
     assert_string_equal(ending.heard, "the handler before\n");
-    run_child(read_nowhere_with_handlers_in_a_ring, &ending);
+    child_run(read_nowhere_with_handlers_in_a_ring, &ending);
     assert_true(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGSEGV);
 }
 
@@ -386,11 +347,12 @@ static void core_says_fatal(void)
 static void misuse_of_the_port_ends_the_process(void **state)
 {
     (void)state;
-    stops(point_outside, "misuse: frame_pointer: PFN 0xfff isn't in the guest's memory\n", "test_hosted");
-    stops(point_to_unmapped, "misuse: frame_pointer: PFN 0x1001 isn't mapped\n", "test_hosted");
-    stops(unmap_outside, "misuse: unmap: 2 frames from PFN 0x103f aren't in the guest's memory\n",
-          "test_hosted");
-    stops(core_says_fatal, "misuse: free of PFN 0x12: it is free already\n", "test_hosted");
+    child_stops(point_outside, "misuse: frame_pointer: PFN 0xfff isn't in the guest's memory\n",
+                "test_hosted");
+    child_stops(point_to_unmapped, "misuse: frame_pointer: PFN 0x1001 isn't mapped\n", "test_hosted");
+    child_stops(unmap_outside, "misuse: unmap: 2 frames from PFN 0x103f aren't in the guest's memory\n",
+                "test_hosted");
+    child_stops(core_says_fatal, "misuse: free of PFN 0x12: it is free already\n", "test_hosted");
 }
 
 static void fatal_lines_can_be_recorded(void **state)
@@ -518,8 +480,8 @@ static void log_to_stderr(void)
 static void log_lines_on_stderr_have_their_level(void **state)
 {
     (void)state;
-    struct ending ending = {.status = 0};
-    run_child(log_to_stderr, &ending);
+    struct child_ending ending = {.status = 0};
+    child_run(log_to_stderr, &ending);
     assert_int_equal(ending.status, 0);
     assert_string_equal(ending.heard, "pleat: error: one\npleat: warning: two\npleat: info: three\n"
                                       "pleat: debug: four\n");
