@@ -55,6 +55,11 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone);
 /* Takes an isolated block, all of whose frames are free or passed over, out of the allocator. */
 void block_go_offline(struct core *core, struct block *block);
 
+/* pleat_take_begin(); `with_offline`: for whole blocks of the config's owner, of which some may be OFFLINE.
+ * They stay so. */
+int take_begin(struct pleat *pleat, struct pleat_take *take, const struct pleat_take_config *config,
+               bool with_offline);
+
 /* Sets a pageblock's word of a block that isn't in use, from its bits, and puts it into the index. Returns
  * the count of free frames. */
 unsigned pageblock_publish(struct core *core, struct block *block, unsigned pageblock, uint32_t flags);

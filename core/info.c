@@ -20,7 +20,7 @@ static void block_info(struct core *core, struct block *block, struct pleat_bloc
                                       .state = block_state(block),
                                       .node = block->range.node,
                                       .removable = block->range.removable};
-    if (info->state == PLEAT_BLOCK_OFFLINE) {
+    if (!block->zone) {
         info->memmap_frames = block->prefix_frames;
         return;
     }
@@ -114,7 +114,7 @@ int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info 
                                               .own_online_ops = range->ops && range->ops->online_frames};
         }
         info->frames += block_frames(core);
-        if (block_state(block) == PLEAT_BLOCK_OFFLINE)
+        if (!block->zone)
             continue;
         block_info(core, block, &one);
         info->online_frames += one.frames;
@@ -275,8 +275,10 @@ static bool block_is_valid(struct core *core, struct block *block, uint64_t *fre
     uint64_t pfn = block_start(core, block);
     unsigned isolated = 0;
 
-    if (block_state(block) == PLEAT_BLOCK_OFFLINE)
-        return block->zone ? wrong(core, "the zone of an offline block", pfn, 1, 0) : true;
+    if (block_state(block) == PLEAT_BLOCK_OFFLINE && block->zone)
+        return wrong(core, "the zone of an offline block", pfn, 1, 0);
+    if (!block->zone)
+        return true;
     for (unsigned i = 0; i < core->block_pageblocks; i++) {
         if (!pageblock_is_valid(core, block, i, free))
             return false;

@@ -117,7 +117,7 @@ static int memory_take_begin(void *context, struct pleat_memory_job *storage,
     config.start_pfn = job->start_pfn;
     config.frames = job->frames;
     config.goal = kind == PLEAT_TAKE_BLOCKS ? PLEAT_TAKE_TO_OFFLINE : PLEAT_TAKE_TO_FAKE_OFFLINE;
-    return pleat_take_begin(context, &job->take, &config);
+    return take_begin(context, &job->take, &config, kind == PLEAT_TAKE_BLOCKS);
 }
 
 static int memory_take_step(void *context, struct pleat_memory_job *storage, uint64_t budget_bytes)

@@ -27,6 +27,7 @@ struct take {
     struct core *core;
     struct pleat_take_config config;
     enum take_state state;
+    bool with_offline;   /* blocks that are OFFLINE are held, so that they stay so, and left alone else */
     unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
     uint64_t next_pfn;   /* everything before it was free when it was passed */
@@ -49,7 +50,8 @@ static uint64_t end_of(const struct take *take)
 
 /* --- begin --------------------------------------------------------------------------------------------- */
 
-/* Calls for each block of the range with the part of it that is inside; stops at an error. */
+/* Calls for each block of the range with the part of it that is inside; stops at an error. Passes over those
+ * that were offline before. */
 static int each_block(struct take *take,
                       int (*each)(struct take *take, struct block *block, uint64_t offset, uint64_t frames))
 {
@@ -66,10 +68,44 @@ static int each_block(struct take *take,
             frames = end_of(take) - pfn;
         if (!block)
             return PLEAT_E_NOT_FOUND;
-        error = each(take, block, offset, frames);
+        error = block->zone || !take->with_offline ? each(take, block, offset, frames) : PLEAT_OK;
         if (error)
             return error;
         pfn += frames;
+    }
+    return PLEAT_OK;
+}
+
+/* Blocks without a zone are OFFLINE; GOING_OFFLINE keeps everybody from bringing them online or taking them.
+ */
+static void hold_offline(struct take *take, enum pleat_block_state from, enum pleat_block_state to)
+{
+    struct core *core = take->core;
+
+    for (uint64_t pfn = take->config.start_pfn; take->with_offline && pfn < end_of(take);
+         pfn += block_frames(core)) {
+        struct block *block = block_of(core, pfn);
+
+        if (!block->zone && block_state(block) == from)
+            atomic_store_explicit(&block->state, to, memory_order_relaxed);
+    }
+}
+
+/* The owner's alone, and nobody else holds it. */
+static int check_offline(struct take *take)
+{
+    struct core *core = take->core;
+
+    for (uint64_t pfn = take->config.start_pfn; take->with_offline && pfn < end_of(take);
+         pfn += block_frames(core)) {
+        struct block *block = block_of(core, pfn);
+
+        if (!block)
+            return PLEAT_E_NOT_FOUND;
+        if (!block_is_owned(block, take->config.owner))
+            return PLEAT_E_NOT_OWNER;
+        if (!block->zone && block_state(block) != PLEAT_BLOCK_OFFLINE)
+            return PLEAT_E_BUSY;
     }
     return PLEAT_OK;
 }
@@ -182,12 +218,13 @@ static int ask_listeners(struct take *take)
     for (uint64_t pfn = take->config.start_pfn; pfn < end_of(take); pfn += block_frames(core)) {
         struct block *block = block_of(core, pfn);
 
-        if (!listeners_tell(core, PLEAT_GOING_OFFLINE, block, block->zone))
+        if (!block->zone || !listeners_tell(core, PLEAT_GOING_OFFLINE, block, block->zone))
             continue;
         while (pfn > take->config.start_pfn) {
             pfn -= block_frames(core);
             block = block_of(core, pfn);
-            listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
+            if (block->zone)
+                listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
         }
         return PLEAT_E_REFUSED;
     }
@@ -199,7 +236,9 @@ static int begin(struct take *take)
     struct core *core = take->core;
     int error;
 
-    error = each_block(take, check_block);
+    error = check_offline(take);
+    if (!error)
+        error = each_block(take, check_block);
     /* Without owners' words nothing tells a frame in a CPU's cache from one in use. */
     if (!error && !core->owner_shift)
         core_drain(core, false);
@@ -209,6 +248,7 @@ static int begin(struct take *take)
         error = ask_listeners(take);
     if (error)
         return error;
+    hold_offline(take, PLEAT_BLOCK_OFFLINE, PLEAT_BLOCK_GOING_OFFLINE);
     each_block(take, isolate_block);
     core_drain(core, true);
     take->state = TAKE_RUNNING;
@@ -216,13 +256,15 @@ static int begin(struct take *take)
     return PLEAT_OK;
 }
 
-int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config)
+int take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config,
+               bool with_offline)
 {
     struct core *core = core_of(pleat);
     struct take *take = take_of(storage);
     int error;
 
-    *take = (struct take){.core = core, .config = *config, .next_pfn = config->start_pfn};
+    *take = (struct take){
+        .core = core, .config = *config, .next_pfn = config->start_pfn, .with_offline = with_offline};
     error = check_config(core, config);
     if (error)
         return error;
@@ -239,6 +281,11 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const stru
     error = begin(take);
     hotplug_unlock(core);
     return error;
+}
+
+int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config)
+{
+    return take_begin(pleat, storage, config, false);
 }
 
 /* --- evacuate ------------------------------------------------------------------------------------------ */
@@ -576,6 +623,7 @@ static int step(struct take *take, uint64_t budget)
 static void lift(struct take *take)
 {
     each_block(take, unisolate_block);
+    hold_offline(take, PLEAT_BLOCK_GOING_OFFLINE, PLEAT_BLOCK_OFFLINE);
     take->state = TAKE_ENDED;
 }
 
@@ -592,10 +640,11 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *storage, uint64_t bu
     hotplug_lock(core);
     node = entry_node(entry_of(core, take->config.start_pfn));
     result = step(take, budget);
-    if (result == PLEAT_OK)
+    if (result == PLEAT_OK) {
+        hold_offline(take, PLEAT_BLOCK_GOING_OFFLINE, PLEAT_BLOCK_OFFLINE);
         take->state = TAKE_ENDED;
-    else if (result < 0 &&
-             !(ask = result == PLEAT_E_NO_MEMORY && core->reclaim && take->reclaims++ < RECLAIM_TRIES))
+    } else if (result < 0 &&
+               !(ask = result == PLEAT_E_NO_MEMORY && core->reclaim && take->reclaims++ < RECLAIM_TRIES))
         lift(take);
     hotplug_unlock(core);
     if (ask) {
