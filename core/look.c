@@ -230,7 +230,7 @@ int pleat_look(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, struct 
  * likes. */
 struct obstacles {
     unsigned count;
-    uint64_t next_pfn;
+    uint64_t start_pfn, next_pfn;
     struct {
         uint64_t pfn;
         unsigned order, owner;
@@ -242,8 +242,11 @@ static int obstacle_each(struct core *core, struct block *block, const struct pi
 {
     struct obstacles *obstacles = context;
     unsigned at = obstacles->count;
+    uint64_t head = block_start(core, block) + piece->head;
+    uint64_t first = head > obstacles->start_pfn ? head : obstacles->start_pfn;
 
-    if (piece->kind == FRAME_UNMOVABLE) {
+    /* The walk comes by an allocation once in each of its pageblocks. */
+    if (piece->kind == FRAME_UNMOVABLE && block_start(core, block) + offset == first) {
         if (at == sizeof(obstacles->found) / sizeof(obstacles->found[0]))
             return PLEAT_MORE;
         obstacles->found[at].pfn = block_start(core, block) + offset;
@@ -260,7 +263,7 @@ int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
 {
     struct core *core = core_of(pleat);
     uint64_t end = start_pfn + frames;
-    struct obstacles obstacles = {.next_pfn = start_pfn};
+    struct obstacles obstacles = {.start_pfn = start_pfn, .next_pfn = start_pfn};
     int result = PLEAT_MORE;
 
     if (!frames || end < start_pfn)

@@ -88,12 +88,77 @@ static void a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwar
     fixture_free(f);
 }
 
+struct told {
+    unsigned count, orders[8];
+    uint64_t pfns[8];
+};
+
+static int tell(void *context, uint64_t pfn, unsigned order, unsigned of)
+{
+    struct told *told = context;
+
+    assert_int_equal(of, 0);
+    if (told->count < 8) {
+        told->pfns[told->count] = pfn;
+        told->orders[told->count] = order;
+    }
+    told->count++;
+    return 0;
+}
+
+static void each_unmovable_allocation_is_told_once(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    uint64_t start = 2 * BLOCK_FRAMES;
+    struct pleat_look look;
+    struct told told = {0};
+    int64_t huge, few;
+
+    (void)state;
+    /* One pageblock's frames one by one: more than are told in one go. */
+    assert_int_equal(pleat_alloc_range(&f->pleat, start, 512, PLEAT_NO_TAG), 0);
+    assert_int_equal(pleat_obstacles(&f->pleat, start, 1024, tell, &told), 0);
+    assert_int_equal(told.count, 512);
+    assert_int_equal(told.pfns[7], start + 7);
+    assert_int_equal(pleat_free_range(&f->pleat, start, 512), 0);
+    assert_int_equal(pleat_look(&f->pleat, start, 512, &look), 0);
+    assert_int_equal(look.free, 512);
+
+    /* An allocation of four pageblocks, wholly inside of what is looked at; then from its third on. */
+    huge = pleat_alloc(&f->pleat, 11, PLEAT_UNMOVABLE, PLEAT_NO_TAG);
+    few = pleat_alloc(&f->pleat, 5, PLEAT_UNMOVABLE, PLEAT_NO_TAG);
+    assert_true(huge >= 0 && few >= 0);
+    told = (struct told){0};
+    assert_int_equal(pleat_obstacles(&f->pleat, (uint64_t)huge, 2048, tell, &told), 0);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(told.pfns[0], huge);
+    assert_int_equal(told.orders[0], 11);
+    told = (struct told){0};
+    assert_int_equal(pleat_obstacles(&f->pleat, (uint64_t)huge + 1030, 1018, tell, &told), 0);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(told.pfns[0], huge + 1030);
+    told = (struct told){0};
+    assert_int_equal(pleat_obstacles(&f->pleat, (uint64_t)few, 32, tell, &told), 0);
+    assert_int_equal(told.count, 1);
+    assert_int_equal(told.orders[0], 5);
+    assert_int_equal(pleat_look(&f->pleat, (uint64_t)huge, 2048, &look), 0);
+    assert_int_equal(look.unmovable, 2048);
+
+    assert_int_equal(pleat_look(&f->pleat, 0, 0, &look), PLEAT_E_INVALID);
+    assert_int_equal(pleat_look(&f->pleat, 16, UINT64_MAX - 8, &look), PLEAT_E_INVALID);
+    assert_int_equal(pleat_look(&f->pleat, GIB_FRAMES - 1, 2, &look), PLEAT_E_NOT_FOUND);
+    assert_int_equal(pleat_obstacles(&f->pleat, 16, UINT64_MAX - 8, tell, &told), PLEAT_E_INVALID);
+    assert_int_equal(pleat_obstacles(&f->pleat, GIB_FRAMES, 1, tell, &told), PLEAT_E_NOT_FOUND);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_frame_of_an_unused_pageblock_can_be_taken),
         cmocka_unit_test(ranges_that_were_taken_dont_hide_the_runs_of_other_pageblocks),
         cmocka_unit_test(a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwards),
+        cmocka_unit_test(each_unmovable_allocation_is_told_once),
     };
     return cmocka_run_group_tests_name("take", tests, NULL, NULL);
 }
