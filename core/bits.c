@@ -9,6 +9,15 @@ static uint64_t load(_Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
+/*
+ * Two CPUs that free the two halves of a run which lie in different words each look for the run after they
+ * cleared their half. In one order of all of this, the later one sees both.
+ */
+static uint64_t load_in_order(_Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_seq_cst);
+}
+
 /* Orders 7 and 8: whole words, 2 or 4 in a row. */
 static unsigned find_words(_Atomic uint64_t *bits, unsigned words)
 {
@@ -55,7 +64,7 @@ unsigned bits_largest_run(_Atomic uint64_t *bits)
     uint64_t free_words = 0;
 
     for (unsigned i = 0; i < WORD_COUNT; i++) {
-        uint64_t used = load(&bits[i]);
+        uint64_t used = load_in_order(&bits[i]);
 
         if (!used)
             free_words |= (uint64_t)1 << i;
@@ -97,12 +106,12 @@ unsigned bits_clear_run(_Atomic uint64_t *bits, unsigned place, unsigned order)
 
     if (order < 6) {
         uint64_t mask = mask_of(place % 64, place % 64 + (1u << order));
-        uint64_t old = atomic_fetch_and_explicit(&bits[place / 64], ~mask, memory_order_release);
+        uint64_t old = atomic_fetch_and_explicit(&bits[place / 64], ~mask, memory_order_seq_cst);
 
         return (1u << order) - word_count(old & mask);
     }
     for (unsigned i = 0; i < 1u << (order - 6); i++)
-        wrong += 64 - word_count(atomic_exchange_explicit(&bits[place / 64 + i], 0, memory_order_release));
+        wrong += 64 - word_count(atomic_exchange_explicit(&bits[place / 64 + i], 0, memory_order_seq_cst));
     return wrong;
 }
 

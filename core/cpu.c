@@ -50,7 +50,7 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
             while (i < frames && pfn[i] / 64 == place)
                 mask |= (uint64_t)1 << (pfn[i++] % 64);
             old = atomic_fetch_and_explicit(&block_bits(block, pageblock)[place % WORD_COUNT], ~mask,
-                                            memory_order_release);
+                                            memory_order_seq_cst);
             CHECK((old & mask) == mask);
             count += word_count(mask);
             run = largest_run_in_word(old & ~mask);

@@ -347,9 +347,13 @@ static struct block *member(struct core *core, struct zone *zone, unsigned set, 
     struct block *block = block_of(core, number << core->block_order);
 
     if (!block || block->zone != zone) {
+        uint64_t entry;
+
         block_set_remove(&zone->sets[set], number);
-        /* It may have come (back) into this zone in between. */
-        block = block_of(core, number << core->block_order);
+        /* It may have come (back) into this zone in between: in one order with the entry, the masks and the
+         * set, either we see it there or whoever brought it sees that the set hasn't got it. */
+        entry = atomic_load(&core->directory[number]);
+        block = entry_memmap(entry) ? entry_block(core, entry) : NULL;
         if (block && block->zone == zone && atomic_load(&block->masks[mask]) &&
             set_of_mask(block, mask) == set)
             block_set_add(&zone->sets[set], number);

@@ -98,9 +98,10 @@ static inline _Atomic uint64_t *block_owner(const struct core *core, const struc
     return entry_owner(core, block_entry(core, block), offset);
 }
 
+/* Whoever finds an owner's number in it finds the owner registered. */
 static inline uint64_t owner_get(const struct core *core, const struct block *block, uint64_t offset)
 {
-    return atomic_load_explicit(block_owner(core, block, offset), memory_order_relaxed);
+    return atomic_load_explicit(block_owner(core, block, offset), memory_order_acquire);
 }
 
 static inline void owner_set(const struct core *core, const struct block *block, uint64_t offset,

@@ -313,7 +313,7 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone)
     if (zone->kind == PLEAT_ZONE_MOVABLE)
         attributes |= ENTRY_MOVABLE_ONLY;
     /* Before the first frame can be allocated: a free has to find the attributes that the zone asks for. */
-    atomic_store_explicit(&core->directory[block->number], attributes, memory_order_release);
+    atomic_store(&core->directory[block->number], attributes);
     count = publish_block(&online);
     atomic_fetch_add_explicit(&zone->blocks, 1, memory_order_relaxed);
     online_count(core, zone, (int64_t)count);

@@ -194,7 +194,7 @@ static struct block *link_block(struct core *core, const struct range *range, ui
     uint64_t entry;
 
     block = memmap_create(core, memmap, memmap_pfn, number, range, memmap_prefix(core, range, i), &entry);
-    atomic_store_explicit(&core->directory[number], entry, memory_order_release);
+    atomic_store(&core->directory[number], entry);
     claims_add_block(core, block);
     return block;
 }
