@@ -79,28 +79,6 @@ void guest_end(struct guest *guest)
     munmap(guest->memory, guest->frames * 4096 + (128 << 20));
 }
 
-static pleat_tag tag_of(const struct guest *guest, unsigned mobility, uint64_t cookie)
-{
-    return mobility == PLEAT_MOVABLE ? pleat_tag_make(guest->owner, cookie) : PLEAT_NO_TAG;
-}
-
-uint64_t guest_allocate(struct guest *guest, unsigned order, unsigned mobility, uint64_t cookie)
-{
-    int64_t pfn = pleat_alloc(&guest->pleat, order, mobility, tag_of(guest, mobility, cookie));
-
-    if (pfn < 0)
-        guest_failed("allocation", (int)pfn);
-    return (uint64_t)pfn;
-}
-
-void guest_free(struct guest *guest, uint64_t pfn, unsigned order)
-{
-    int error = pleat_free(&guest->pleat, pfn, order);
-
-    if (error)
-        guest_failed("free", error);
-}
-
 struct pleat_range_config guest_range(struct guest *guest, uint64_t start_pfn, uint64_t frames)
 {
     return (struct pleat_range_config){.name = "bench",

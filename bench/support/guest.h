@@ -31,9 +31,25 @@ void guest_end(struct guest *guest);
 /* Says what failed, and ends the program. */
 _Noreturn void guest_failed(const char *what, int error);
 
-/* Allocates and frees; a failure ends the program. */
-uint64_t guest_allocate(struct guest *guest, unsigned order, unsigned mobility, uint64_t cookie);
-void guest_free(struct guest *guest, uint64_t pfn, unsigned order);
+/* Allocates and frees; a failure ends the program. Inline: a call of ours would be a tenth of what is
+ * measured. */
+static inline uint64_t guest_allocate(struct guest *guest, unsigned order, unsigned mobility, uint64_t cookie)
+{
+    pleat_tag tag = mobility == PLEAT_MOVABLE ? pleat_tag_make(guest->owner, cookie) : PLEAT_NO_TAG;
+    int64_t pfn = pleat_alloc(&guest->pleat, order, mobility, tag);
+
+    if (pfn < 0)
+        guest_failed("allocation", (int)pfn);
+    return (uint64_t)pfn;
+}
+
+static inline void guest_free(struct guest *guest, uint64_t pfn, unsigned order)
+{
+    int error = pleat_free(&guest->pleat, pfn, order);
+
+    if (error)
+        guest_failed("free", error);
+}
 
 /* A range that goes online in zone MOVABLE. */
 struct pleat_range_config guest_range(struct guest *guest, uint64_t start_pfn, uint64_t frames);
