@@ -145,7 +145,11 @@ struct pleat_owner_ops {
      * The owner may free the frame at any time even so; the core completes that free. */
     int (*isolate)(void *context, uint64_t pfn, unsigned order, uint64_t cookie);
     /** Copy the content and use `to_pfn` (already allocated, same order, same tag) from now on. After 0 the
-     * core frees `from_pfn`. After an error nothing has changed; the core calls putback next. */
+     * core frees `from_pfn`. After an error nothing has changed; the core calls putback next. An owner who
+     * has freed `from_pfn` since isolate, or is about to, returns an error: he'd never free `to_pfn`. With 16
+     * bytes of owner's word, pleat_frame_data() of `to_pfn` is undefined as the content is: copy it too if
+     * you use it, for each frame. pleat_alloc() may be called, and may then call reclaim, under the hotplug
+     * lock. */
     int (*migrate)(void *context, uint64_t from_pfn, uint64_t to_pfn, unsigned order, uint64_t cookie);
     /** The frame stays where it is. */
     void (*putback)(void *context, uint64_t pfn, unsigned order, uint64_t cookie);
@@ -282,15 +286,18 @@ struct pleat_look {
     unsigned first_obstacle_owner;
 };
 
-/** Looks, without a lock: may be old when it returns. Errors: NOT_FOUND (not all of it online). Effort: a
- * cache line for a free pageblock, up to 4 KiB of owner's words for a used one. */
+/** Looks, without a lock: may be old when it returns. Errors: INVALID (no frames, or the end wraps),
+ * NOT_FOUND (not all of it online); what was seen until then is counted. Effort: a cache line for a free
+ * pageblock, up to 4 KiB of owner's words for a used one. */
 int pleat_look(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, struct pleat_look *look);
 
 /** The name of an owner's number; "unknown" for one that isn't registered. */
 const char *pleat_owner_name(struct pleat *pleat, unsigned owner);
 
-/** Calls `each` for every unmovable piece of an online range, until it returns nonzero; it may call anything.
- * The range is looked at without a lock. Errors: INVALID, NOT_FOUND. */
+/** Calls `each` for every unmovable allocation in an online range, until it returns nonzero; it may call
+ * anything. `pfn` is its first frame inside the range. The range is looked at without a lock. Errors: INVALID
+ * (no frames, or the end wraps), NOT_FOUND (not all of it online; `each` may have been called before that).
+ */
 int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
                     int (*each)(void *context, uint64_t pfn, unsigned order, unsigned owner), void *context);
 
