@@ -73,7 +73,7 @@ static void print_summary(struct pleat_machine *machine)
                pleat_format_size(size, device->size_bytes),
                pleat_format_size(requested, device->requested_bytes));
     }
-    printf("%llu operations, %llu frames moved; contents checked %llu times, %llu times wrong.\n",
+    printf("%llu operations, %llu frames moved; contents checked: %llu, wrong: %llu.\n",
            (unsigned long long)workload->operations, (unsigned long long)workload->migrated_frames,
            (unsigned long long)workload->stamps_checked, (unsigned long long)workload->stamps_wrong);
     free(summary);
@@ -105,7 +105,8 @@ static int drive(struct pleat_machine *machine, struct pleat_monitor *monitor, s
     const char *scenario = pleat_machine_config(machine)->scenario_path;
     const bool terminal = pleat_monitor_has_terminal(monitor);
     int error = PLEAT_OK;
-    pleat_monitor_run_until(monitor, machine_is_settled, machine, BOOT_SETTLE_NS);
+    if (pleat_monitor_run_until(monitor, machine_is_settled, machine, BOOT_SETTLE_NS) == PLEAT_E_CANCELLED)
+        return PLEAT_OK;
     if (scenario[0])
         error = run_scenario(monitor, scenario, message);
     if (!error && scenario[0] && terminal)

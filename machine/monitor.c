@@ -124,7 +124,7 @@ static void end_with(struct pleat_monitor *monitor, const char *reason)
 static void show_line(struct pleat_monitor *monitor, const struct said *said)
 {
     /* On a terminal, what a person wants to know; elsewhere only what went wrong, apart from the answers. */
-    if (monitor->wants_terminal)
+    if (monitor->wants_terminal && !monitor->end_reason)
         pleat_terminal_print(&monitor->terminal, said->text);
     else if (said->level <= PLEAT_LOG_WARNING)
         fputs(said->text, stderr);

@@ -33,6 +33,35 @@ kill -INT $pid
 until_over $pid
 is 'SIGINT ends it with its summary' "$code $(grep -c '^Ran for' "$dir/stopped.out")" '0 1'
 
+# The same seed and the same commands give the same run, byte for byte of the log.
+for run in 1 2; do
+    # shellcheck disable=SC2086
+    printf 'qom-set vm1 requested-size 1G\nqom-set vm0 requested-size 64M\nqom-set vm1 requested-size 0\ninfo workload\n' |
+        limited $two_nodes -seed 5 -workload synthetic,preset=20,fill=40% -duration 2s -log "$dir/log.$run" >"$dir/out.$run"
+done
+ok 'the same seed gives the same answers' cmp "$dir/out.1" "$dir/out.2"
+ok 'and the same log' cmp "$dir/log.1" "$dir/log.2"
+ok 'which says what happened' grep -q 'vm1: 1073741824 of 1073741824 bytes plugged' "$dir/log.1"
+
+# What must not happen ends with 1 and is named.
+out=$(tiny -seed 1 -workload synthetic,fill=50% -fault frame-torn:count=1 -duration 5s </dev/null 2>&1)
+is 'a torn frame is a failure' $? 1
+has 'and is named' "$out" '^pleat run: .*(torn|stamp|frame).*0x'
+out=$(printf 'system_reset\ninfo status\n' | tiny -no-reboot)
+is '-no-reboot: a reset is the end, and a good one' "$? $(printf '%s\n' "$out" | grep -c '^VM status')" '0 0'
+echo 'wait 30s' >"$dir/long.scenario"
+start scenario "$pleat" run -scenario "$dir/long.scenario"
+sleep 0.3
+kill -TERM $pid
+until_over $pid
+has 'SIGTERM ends a scenario, with the summary' "$(cat "$dir/scenario.out")" '^Ran for'
+echo 'nosuch' >"$dir/wrong.scenario"
+has 'a scenario that fails names its line' "$(tiny -scenario "$dir/wrong.scenario" 2>&1)" "wrong.scenario:1: .*unknown command: 'nosuch'"
+tiny -scenario "$dir/wrong.scenario" >/dev/null 2>&1
+is 'and exits with 1' $? 1
+tiny -scenario "$dir/nosuch" </dev/null >"$dir/out" 2>&1
+is 'one that is not there, too' $? 1
+
 for wrong in '-nosuch' '-m' '-m 1Q' '-device nosuch' '-object nosuch,id=a' '-qmp nosuch' '-monitor nosuch' '-smp 0' 'word'; do
     # shellcheck disable=SC2086
     tiny $wrong </dev/null >"$dir/out" 2>&1
