@@ -248,7 +248,8 @@ static double whole_free(struct guest *guest)
         could += look.free;
         are += look.free == 512;
     }
-    return (double)are / (double)(could / 512);
+    could /= 512;
+    return (double)are / (double)could;
 }
 
 static void bench_trace(struct table *table, const char *label, const char *path, double reach_ns,

@@ -5,6 +5,7 @@
  */
 #include "machine/machine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -183,6 +184,7 @@ int pleat_machine_add_slot(struct pleat_machine *machine, const struct pleat_dev
                                           backend && backend->in_use, machine->config, message);
     if (error)
         return error;
+    assert(backend); /* its absence was refused just now */
     if (machine->slot_count == PLEAT_MACHINE_DEVICES_MAX)
         return pleat_message_set(message, PLEAT_E_NO_MEMORY, "expected at most %d devices",
                                  PLEAT_MACHINE_DEVICES_MAX);

@@ -50,11 +50,12 @@ uint64_t ring_pair_features(const struct ring_pair_shape *shape)
 
 const char *ring_pair_name(const char *test, const struct ring_pair_shape *shape)
 {
-    char *name = malloc(200);
-    if (!name) {
-        abort();
-    }
-    snprintf(name, 200, "%s: %s%s%s, size %u", test, shape->packed ? "packed" : "split",
+    /* They last as long as the program, as names of tests do. */
+    static char names[256][200];
+    static size_t count;
+    assert_in_range(count, 0, sizeof(names) / sizeof(names[0]) - 1);
+    char *name = names[count++];
+    snprintf(name, sizeof(names[0]), "%s: %s%s%s, size %u", test, shape->packed ? "packed" : "split",
              shape->event_index ? ", event index" : "", shape->indirect_tables ? ", indirect" : "",
              shape->size);
     return name;
