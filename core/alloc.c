@@ -62,22 +62,42 @@ static unsigned wish_node(struct core *core, const struct wish *wish)
     return node;
 }
 
+static int64_t allocate_huge_on_node(struct core *core, struct cpu *cpu, const struct wish *wish,
+                                     unsigned node)
+{
+    bool fixed_first = wish->mobility != PLEAT_MOVABLE && wish->zone_limit >= PLEAT_ZONE_NORMAL;
+
+    /* As for smaller ones: what can't move goes to memory that stays, before it opens any that could go. */
+    for (unsigned pass = fixed_first ? 0 : 1; pass < 2; pass++) {
+        bool home_only = pass == 0;
+        struct zone *zone;
+        unsigned at = 0;
+
+        while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
+            int64_t pfn;
+
+            if (home_only && (zone->kind == PLEAT_ZONE_PREFER_MOVABLE || zone->kind == PLEAT_ZONE_DMA ||
+                              (zone->kind == PLEAT_ZONE_DMA32 && low_zone_is_worn(core, zone))))
+                continue;
+            pfn = index_take_huge(core, zone, wish->mobility, wish->order, cpu, home_only);
+            if (pfn >= 0)
+                return pfn;
+        }
+    }
+    return PLEAT_E_NO_MEMORY;
+}
+
 int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish)
 {
     unsigned nodes = wish->this_node ? 1 : core->node_count;
 
     for (unsigned i = 0; i < nodes; i++) {
         unsigned node = core->fallback[wish->node * core->node_count + i];
-        unsigned at = 0;
-        struct zone *zone;
+        int64_t pfn = allocate_huge_on_node(core, cpu, wish, node);
 
-        while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
-            int64_t pfn = index_take_huge(core, zone, wish->mobility, wish->order, cpu);
-
-            if (pfn >= 0) {
-                cpu_count_free(cpu, -((int64_t)1 << wish->order));
-                return pfn;
-            }
+        if (pfn >= 0) {
+            cpu_count_free(cpu, -((int64_t)1 << wish->order));
+            return pfn;
         }
     }
     return PLEAT_E_NO_MEMORY;
@@ -145,7 +165,7 @@ static int64_t allocate_once(struct core *core, unsigned order, unsigned flags, 
     if (above_watermark(core, cpu, order ? order : 5, flags) || above_watermark(core, cpu, order, flags))
         pfn = allocate_inside(core, cpu, wish);
     if (pfn >= 0 && core->owner_shift) {
-        uint64_t offset = (uint64_t)pfn & (block_frames(core) - 1);
+        uint64_t offset = (uint64_t)pfn & core->block_mask;
 
         atomic_store_explicit(head_owner(core, block_of(core, (uint64_t)pfn), offset, order),
                               owner_word(wish->mobility, order, tag), memory_order_release);
@@ -202,8 +222,8 @@ int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_t
     if (likely(core->owner_shift)) {
         uint64_t entry = entry_of(core, pfn);
 
-        atomic_store_explicit(entry_owner(core, entry, pfn & (block_frames(core) - 1)),
-                              owner_word(flags, 0, tag), memory_order_release);
+        atomic_store_explicit(entry_owner(core, entry, pfn & core->block_mask), owner_word(flags, 0, tag),
+                              memory_order_release);
     }
     cpu_end(cpu);
     return (int64_t)pfn;
@@ -240,10 +260,12 @@ int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, 
 static const char *free_refused(struct core *core, struct block *block, uint64_t pfn, unsigned order,
                                 uint64_t *word)
 {
-    uint64_t offset = pfn & (block_frames(core) - 1);
+    uint64_t offset = pfn & core->block_mask;
     uint32_t state;
 
     *word = 0;
+    if (order > PLEAT_MAX_ORDER)
+        return "there is no such order";
     if (!block)
         return "there is no memory";
     if (offset & (((uint64_t)1 << order) - 1))
@@ -300,7 +322,7 @@ __attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cp
                                                unsigned order)
 {
     struct block *block = block_of(core, pfn);
-    uint64_t offset = pfn & (block_frames(core) - 1);
+    uint64_t offset = pfn & core->block_mask;
     const char *refused;
     uint64_t word;
 
@@ -338,14 +360,10 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
     struct cache *cache;
     uint32_t count;
 
-    if (unlikely(order > PLEAT_MAX_ORDER)) {
-        cpu_end(cpu);
-        return free_misuse(core, pfn, order, 0, "there is no such order");
-    }
     if (unlikely(order != 0 || (entry & ENTRY_HOME_MASK) != cpu->home))
         return free_slow(core, cpu, pfn, order);
     if (likely(core->owner_shift)) {
-        uint64_t offset = pfn & (block_frames(core) - 1);
+        uint64_t offset = pfn & core->block_mask;
         _Atomic uint64_t *owner = entry_owner(core, entry, offset);
         uint64_t word = atomic_load_explicit(owner, memory_order_relaxed);
 

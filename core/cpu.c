@@ -150,7 +150,8 @@ struct zone *wish_zone(struct core *core, const struct wish *wish, unsigned node
 
 /* Fullest first, so that the emptiest have the chance to become free as a whole; the nearly full ones, which
  * cost a search for a few frames, just before a new pageblock is opened. */
-static bool fill_from_own(struct core *core, struct zone *zone, const struct wish *wish, struct slot *slot)
+static bool fill_from_partial(struct core *core, struct zone *zone, const struct wish *wish,
+                              struct slot *slot)
 {
     static const uint8_t buckets[BUCKETS] = {1, 2, 3, 0};
 
@@ -159,7 +160,12 @@ static bool fill_from_own(struct core *core, struct zone *zone, const struct wis
                                slot))
             return true;
     }
-    return index_take_free(core, zone, wish->mobility, slot);
+    return false;
+}
+
+static bool fill_from_own(struct core *core, struct zone *zone, const struct wish *wish, struct slot *slot)
+{
+    return fill_from_partial(core, zone, wish, slot) || index_take_free(core, zone, wish->mobility, slot);
 }
 
 /* The zone has no free pageblock: look among all partial ones of the same mobility, then among the others,
@@ -181,12 +187,44 @@ static bool fill_from_others(struct core *core, struct zone *zone, const struct 
     return false;
 }
 
+/* At most three quarters of DMA32 go to unmovable frames that could lie elsewhere. */
+bool low_zone_is_worn(struct core *core, const struct zone *zone)
+{
+    uint64_t pageblocks = atomic_load_explicit(&zone->blocks, memory_order_relaxed) * core->block_pageblocks;
+
+    return atomic_load_explicit(&zone->unmovable_pageblocks, memory_order_relaxed) >= pageblocks / 4 * 3;
+}
+
+/*
+ * What can't move goes to memory that stays, be it NORMAL or DMA32: a guest whose boot memory all lies below
+ * 4 GiB would else put every unmovable frame into memory that was added, and could give none of it back.
+ */
+static bool fill_from_fixed(struct core *core, const struct wish *wish, unsigned node, struct slot *slot)
+{
+    static const uint8_t kinds[] = {PLEAT_ZONE_NORMAL, PLEAT_ZONE_DMA32};
+
+    for (unsigned i = 0; i < sizeof(kinds); i++) {
+        struct zone *zone = &core->zones[node * PLEAT_ZONE_KINDS + kinds[i]];
+
+        if (wish->zone_limit < PLEAT_ZONE_NORMAL ||
+            !atomic_load_explicit(&zone->blocks, memory_order_relaxed) ||
+            (kinds[i] == PLEAT_ZONE_DMA32 && low_zone_is_worn(core, zone)))
+            continue;
+        if (fill_from_partial(core, zone, wish, slot) ||
+            index_take_free_fixed(core, zone, wish->mobility, slot))
+            return true;
+    }
+    return false;
+}
+
 static bool fill_in_node(struct core *core, const struct wish *wish, unsigned node, struct slot *slot)
 {
     struct zone *zone;
     unsigned at = 0;
 
     if (wish->mobility != PLEAT_MOVABLE) {
+        if (fill_from_fixed(core, wish, node, slot))
+            return true;
         /* A zone is used up, mixing included, before the next one: PREFER_MOVABLE only when NORMAL is out. */
         while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
             if (fill_from_own(core, zone, wish, slot) || fill_from_others(core, zone, wish, slot))

@@ -95,6 +95,9 @@ struct zone *wish_zone(struct core *core, const struct wish *wish, unsigned node
 void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block, uint64_t offset,
                         unsigned order);
 
+/* Whether zone DMA32 has given enough to those who could lie elsewhere. */
+bool low_zone_is_worn(struct core *core, const struct zone *zone);
+
 /* Allocates whole pageblocks, order 9 and above; the owner's word is the caller's to write. */
 int64_t allocate_huge(struct core *core, struct cpu *cpu, const struct wish *wish);
 

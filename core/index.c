@@ -191,13 +191,26 @@ static void mend_mask(struct block *block, unsigned pageblock, unsigned mask)
         mask_set(block, mask, pageblock);
 }
 
+/* Zone DMA32 counts them, so that it isn't used up by those who would be as well off elsewhere. */
+static void count_unmovable(struct block *block, int64_t pageblocks)
+{
+    if (block->zone->kind == PLEAT_ZONE_DMA32)
+        atomic_fetch_add_explicit(&block->zone->unmovable_pageblocks, (uint64_t)pageblocks,
+                                  memory_order_relaxed);
+}
+
 void block_unmovable_set(struct block *block, unsigned pageblock)
 {
     uint64_t bit = (uint64_t)1 << pageblock;
+    uint64_t old;
 
     if (atomic_load(&block->unmovable) & bit)
         return;
-    if (atomic_fetch_or(&block->unmovable, bit) == 0 && block->range.removable) {
+    old = atomic_fetch_or(&block->unmovable, bit);
+    if (old & bit)
+        return;
+    count_unmovable(block, 1);
+    if (!old && block->range.removable) {
         if (atomic_load(&block->masks[MASK_FREE]))
             block_set_add(&block->zone->sets[SET_FREE_HOME], block->number);
         leave_set(block->zone, block, MASK_FREE, SET_FREE_CLEAN);
@@ -207,10 +220,15 @@ void block_unmovable_set(struct block *block, unsigned pageblock)
 void block_unmovable_clear(struct block *block, unsigned pageblock)
 {
     uint64_t bit = (uint64_t)1 << pageblock;
+    uint64_t old;
 
     if (!(atomic_load(&block->unmovable) & bit))
         return;
-    if (atomic_fetch_and(&block->unmovable, ~bit) == bit && block->range.removable) {
+    old = atomic_fetch_and(&block->unmovable, ~bit);
+    if (!(old & bit))
+        return;
+    count_unmovable(block, -1);
+    if (old == bit && block->range.removable) {
         if (atomic_load(&block->masks[MASK_FREE]))
             block_set_add(&block->zone->sets[SET_FREE_CLEAN], block->number);
         leave_set(block->zone, block, MASK_FREE, SET_FREE_HOME);
@@ -398,6 +416,21 @@ bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, st
            take_in_set(core, zone, SET_FREE_CLEAN + SET_FREE_HOME - first, MASK_FREE, mobility, 0, 0, slot);
 }
 
+bool index_take_free_fixed(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot)
+{
+    struct block_set *set = &zone->sets[SET_FREE_HOME];
+    unsigned no_limit = 0;
+
+    for (uint64_t number = block_set_next(set, 0, core->block_count); number < core->block_count;
+         number = block_set_next(set, number + 1, core->block_count)) {
+        struct block *block = member(core, zone, SET_FREE_HOME, MASK_FREE, number);
+
+        if (block && !block->range.removable && take_in_block(block, MASK_FREE, mobility, 0, &no_limit, slot))
+            return true;
+    }
+    return false;
+}
+
 bool index_take_partial(struct core *core, struct zone *zone, unsigned side, unsigned mobility,
                         unsigned bucket, unsigned order, bool thorough, struct slot *slot)
 {
@@ -480,7 +513,7 @@ static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, u
 }
 
 int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility, unsigned order,
-                        struct cpu *cpu)
+                        struct cpu *cpu, bool home_only)
 {
     unsigned first = mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
     struct block *recent = cpu->huge_block;
@@ -494,6 +527,8 @@ int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility,
     for (unsigned i = 0; i < 4; i++) {
         unsigned set = i % 2 ? SET_FREE_CLEAN + SET_FREE_HOME - first : first;
 
+        if (home_only && set != SET_FREE_HOME)
+            continue;
         pfn = huge_in_set(core, zone, set, mobility, order, cpu, i >= 2);
         if (pfn >= 0)
             return pfn;

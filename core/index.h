@@ -56,15 +56,18 @@ void index_forget_block(struct core *core, struct block *block);
  * few of which the search gives up unless `thorough`.
  */
 bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot);
+/* The same, only from blocks that are never removed. */
+bool index_take_free_fixed(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot);
 bool index_take_partial(struct core *core, struct zone *zone, unsigned side, unsigned mobility,
                         unsigned bucket, unsigned order, bool thorough, struct slot *slot);
 
 /* Takes this very pageblock, if it has a class. */
 bool index_take_this(struct block *block, unsigned pageblock, unsigned mobility, struct slot *slot);
 
-/* Takes 2^(order-9) whole pageblocks as one huge allocation. Returns its first PFN, or PLEAT_E_NO_MEMORY. */
+/* Takes 2^(order-9) whole pageblocks as one huge allocation; with home_only from blocks that hold unmovable
+ * frames or are never removed. Returns its first PFN, or PLEAT_E_NO_MEMORY. */
 int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility, unsigned order,
-                        struct cpu *cpu);
+                        struct cpu *cpu, bool home_only);
 
 /* Sets of blocks. */
 uint64_t block_set_words(uint64_t blocks);

@@ -16,7 +16,7 @@ struct boot {
     const struct pleat_config *config;
     const struct pleat_boot_span *spans;
     unsigned span_count;
-    /* Free frames used so far from the start of one span for each node; spans before it in the round are
+    /* Free frames used so far from the end of one span for each node; spans before it in the round are
      * full. */
     unsigned current[PLEAT_MAX_NODES];
     uint64_t used[PLEAT_MAX_NODES];
@@ -128,12 +128,10 @@ static int64_t place_on_node(struct boot *boot, unsigned node, uint64_t frames)
         unsigned at = boot->current[node];
         const struct pleat_boot_span *span = &boot->spans[at];
 
-        /* Frame 0 is never used: too many interfaces take it for "none". */
-        if (span_is_usable(boot, at, node) && span->start_pfn == 0 && boot->used[node] == 0)
-            boot->used[node] = 1;
+        /* From its upper end: low addresses are scarce. */
         if (span_is_usable(boot, at, node) && span->frames >= boot->used[node] + frames) {
             boot->used[node] += frames;
-            return (int64_t)(span->start_pfn + boot->used[node] - frames);
+            return (int64_t)(span->start_pfn + span->frames - boot->used[node]);
         }
         boot->current[node] = (at + 1) % boot->span_count;
         boot->used[node] = 0;
@@ -453,6 +451,7 @@ int pleat_init(struct pleat *pleat, const struct pleat_config *config, const str
                           .reclaim_context = config->reclaim_context};
     core->owner_shift = config->owner_bytes == 16 ? 4 : config->owner_bytes == PLEAT_NO_OWNER_WORD ? 0 : 3;
     core->block_order = PLEAT_PAGEBLOCK_ORDER + word_lowest(core->block_pageblocks);
+    core->block_mask = block_frames(core) - 1;
     core->block_count = (config->highest_pfn + block_frames(core) - 1) >> core->block_order;
     if (!memmap_measure(core))
         return PLEAT_E_INVALID;

@@ -190,6 +190,7 @@ struct zone {
     uint64_t
         online_frames; /* under the hotplug lock: frames of online blocks, less memmap, absent, withheld */
     _Atomic uint64_t blocks;
+    _Atomic uint64_t unmovable_pageblocks; /* of zone DMA32: how worn it is */
     uint8_t node;
     uint8_t kind;
 };
@@ -257,6 +258,7 @@ struct core {
     /* read on every allocation */
     struct cpu *cpus;
     _Atomic uint64_t *directory;
+    uint64_t block_mask;  /* frames of a block, less one */
     uint32_t block_order; /* log2 of the frames of a block */
     uint32_t owner_shift; /* log2 of the bytes of an owner's word; 0: there are none */
     uint32_t hot_bytes;   /* of the hot part of a memmap */
