@@ -163,9 +163,11 @@ static bool fill_from_partial(struct core *core, struct zone *zone, const struct
     return false;
 }
 
-static bool fill_from_own(struct core *core, struct zone *zone, const struct wish *wish, struct slot *slot)
+static bool fill_from_own(struct core *core, struct cpu *cpu, struct zone *zone, const struct wish *wish,
+                          struct slot *slot)
 {
-    return fill_from_partial(core, zone, wish, slot) || index_take_free(core, zone, wish->mobility, slot);
+    return fill_from_partial(core, zone, wish, slot) ||
+           index_take_free(core, zone, wish->mobility, cpu, slot);
 }
 
 /* The zone has no free pageblock: look among all partial ones of the same mobility, then among the others,
@@ -217,7 +219,8 @@ static bool fill_from_fixed(struct core *core, const struct wish *wish, unsigned
     return false;
 }
 
-static bool fill_in_node(struct core *core, const struct wish *wish, unsigned node, struct slot *slot)
+static bool fill_in_node(struct core *core, struct cpu *cpu, const struct wish *wish, unsigned node,
+                         struct slot *slot)
 {
     struct zone *zone;
     unsigned at = 0;
@@ -227,13 +230,13 @@ static bool fill_in_node(struct core *core, const struct wish *wish, unsigned no
             return true;
         /* A zone is used up, mixing included, before the next one: PREFER_MOVABLE only when NORMAL is out. */
         while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
-            if (fill_from_own(core, zone, wish, slot) || fill_from_others(core, zone, wish, slot))
+            if (fill_from_own(core, cpu, zone, wish, slot) || fill_from_others(core, zone, wish, slot))
                 return true;
         }
         return false;
     }
     while ((zone = wish_zone(core, wish, node, &at)) != NULL) {
-        if (fill_from_own(core, zone, wish, slot))
+        if (fill_from_own(core, cpu, zone, wish, slot))
             return true;
     }
     at = 0;
@@ -251,7 +254,7 @@ int slot_fill(struct core *core, struct cpu *cpu, const struct wish *wish, struc
     for (unsigned i = 0; i < nodes; i++) {
         unsigned node = core->fallback[wish->node * core->node_count + i];
 
-        if (!fill_in_node(core, wish, node, slot))
+        if (!fill_in_node(core, cpu, wish, node, slot))
             continue;
         slot->node = wish->node;
         slot->zone_limit = wish->zone_limit;
@@ -387,9 +390,9 @@ static void cpu_drain(struct core *core, struct cpu *cpu, bool only_isolated)
         }
     }
     cpu->allowance = 0;
-    if (cpu->huge_block && (!only_isolated || block_is_isolated(core, cpu->huge_block))) {
-        atomic_store_explicit(&cpu->huge_block->huge_cpu, 0, memory_order_relaxed);
-        cpu->huge_block = NULL;
+    if (cpu->taking_block && (!only_isolated || block_is_isolated(core, cpu->taking_block))) {
+        atomic_store_explicit(&cpu->taking_block->taking_cpu, 0, memory_order_relaxed);
+        cpu->taking_block = NULL;
     }
 }
 

@@ -408,10 +408,54 @@ static bool take_in_set(struct core *core, struct zone *zone, unsigned set, unsi
     return false;
 }
 
-bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot)
+/* From now on `cpu` takes whole pageblocks from here, and no more from where it did. */
+static void settle(struct block *block, struct cpu *cpu)
+{
+    if (cpu->taking_block == block)
+        return;
+    atomic_store_explicit(&block->taking_cpu, (uint16_t)(cpu->number + 1), memory_order_relaxed);
+    if (cpu->taking_block)
+        atomic_store_explicit(&cpu->taking_block->taking_cpu, 0, memory_order_relaxed);
+    cpu->taking_block = block;
+}
+
+static bool is_settled_by_another(struct block *block, const struct cpu *cpu)
+{
+    unsigned user = atomic_load_explicit(&block->taking_cpu, memory_order_relaxed);
+
+    return user && user != cpu->number + 1;
+}
+
+/* From blocks where no other CPU takes any: neighbours' words share cache lines. */
+static bool take_free_alone(struct core *core, struct zone *zone, unsigned set, unsigned mobility,
+                            struct cpu *cpu, struct slot *slot)
+{
+    uint64_t number = 0;
+
+    while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
+        struct block *block = member(core, zone, set, MASK_FREE, number++);
+        unsigned tries = 0;
+
+        if (!block || is_settled_by_another(block, cpu) ||
+            !take_in_block(block, MASK_FREE, mobility, 0, &tries, slot))
+            continue;
+        settle(block, cpu);
+        return true;
+    }
+    return false;
+}
+
+bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct cpu *cpu,
+                     struct slot *slot)
 {
     unsigned first = mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
 
+    /* Unmovable ones share blocks, so that they touch as few as can be. */
+    if (mobility == PLEAT_MOVABLE &&
+        (take_free_alone(core, zone, SET_FREE_CLEAN, mobility, cpu, slot) ||
+         take_in_set(core, zone, SET_FREE_CLEAN, MASK_FREE, mobility, 0, 0, slot) ||
+         take_free_alone(core, zone, SET_FREE_HOME, mobility, cpu, slot)))
+        return true;
     return take_in_set(core, zone, first, MASK_FREE, mobility, 0, 0, slot) ||
            take_in_set(core, zone, SET_FREE_CLEAN + SET_FREE_HOME - first, MASK_FREE, mobility, 0, 0, slot);
 }
@@ -482,7 +526,7 @@ static int64_t huge_in_block(struct core *core, struct block *block, unsigned mo
     return PLEAT_E_NO_MEMORY;
 }
 
-/* `shared`: also from blocks where another CPU takes huge frames. */
+/* `shared`: also from blocks where another CPU takes pageblocks. */
 static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, unsigned mobility,
                            unsigned order, struct cpu *cpu, bool shared)
 {
@@ -490,23 +534,15 @@ static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, u
 
     while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
         struct block *block = member(core, zone, set, MASK_FREE, number++);
-        unsigned user;
         int64_t pfn;
 
-        if (!block)
-            continue;
-        user = atomic_load_explicit(&block->huge_cpu, memory_order_relaxed);
-        if (user && user != cpu->number + 1 && !shared)
+        if (!block || (!shared && is_settled_by_another(block, cpu)))
             continue;
         pfn = huge_in_block(core, block, mobility, order);
         if (pfn < 0)
             continue;
-        if (!user && !shared) {
-            atomic_store_explicit(&block->huge_cpu, (uint16_t)(cpu->number + 1), memory_order_relaxed);
-            if (cpu->huge_block)
-                atomic_store_explicit(&cpu->huge_block->huge_cpu, 0, memory_order_relaxed);
-            cpu->huge_block = block;
-        }
+        if (!shared)
+            settle(block, cpu);
         return pfn;
     }
     return PLEAT_E_NO_MEMORY;
@@ -516,7 +552,7 @@ int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility,
                         struct cpu *cpu, bool home_only)
 {
     unsigned first = mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
-    struct block *recent = cpu->huge_block;
+    struct block *recent = cpu->taking_block;
     int64_t pfn;
 
     if (recent && recent->zone == zone && set_of_mask(recent, MASK_FREE) == first) {

@@ -55,7 +55,8 @@ void index_forget_block(struct core *core, struct block *block);
  * is what it is wanted for. For a partial class, one whose runs can't hold `order` is passed over, after a
  * few of which the search gives up unless `thorough`.
  */
-bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot);
+bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct cpu *cpu,
+                     struct slot *slot);
 /* The same, only from blocks that are never removed. */
 bool index_take_free_fixed(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot);
 bool index_take_partial(struct core *core, struct zone *zone, unsigned side, unsigned mobility,

@@ -170,9 +170,9 @@ struct block {
     uint64_t memmap_pfn;           /* where this memmap lies */
     uint32_t prefix_frames;        /* so many frames at the block's start hold memmaps */
     uint32_t absent_frames;
-    uint32_t isolated_count;   /* pageblocks isolated; under the hotplug lock */
-    _Atomic uint8_t state;     /* enum pleat_block_state */
-    _Atomic uint16_t huge_cpu; /* 1 + the CPU that takes huge frames from here; a hint */
+    uint32_t isolated_count;     /* pageblocks isolated; under the hotplug lock */
+    _Atomic uint8_t state;       /* enum pleat_block_state */
+    _Atomic uint16_t taking_cpu; /* 1 + the CPU that takes free pageblocks from here; a hint */
     struct range range;
     struct pleat_resource resource; /* of a contiguous piece of a range, if this is its first block */
 };
@@ -228,7 +228,7 @@ struct cpu {
     uint32_t number;
     _Atomic int64_t free_delta; /* frames that came to (went from) pageblocks' words by this CPU */
     int64_t allowance;          /* frames that it may take before it looks at the watermark again */
-    struct block *huge_block;   /* where it found the last huge frame */
+    struct block *taking_block; /* where it takes free pageblocks, for movable frames and whole */
     struct slot slots[SLOT_KINDS][MOBILITIES];
     alignas(64) struct cache caches[MOBILITIES];
 };
