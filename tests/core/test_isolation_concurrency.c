@@ -172,6 +172,8 @@ static void huge_frames_on_their_way_are_no_obstacle(void **state)
     int number = pleat_owner_register(&f->pleat, "huge", &ops, &play);
 
     (void)state;
+    /* PFN 0 stands for none. */
+    assert_int_equal(pleat_alloc_range(&f->pleat, 0, 512, PLEAT_NO_TAG), 0);
     play.owner = (unsigned)number;
     play.range = (struct pleat_range_config){.name = "test",
                                              .owner = &owner,
