@@ -240,7 +240,7 @@ void index_forget_block(struct core *core, struct block *block)
     (void)core;
     for (unsigned mask = 0; mask < MASKS; mask++)
         atomic_store(&block->masks[mask], 0);
-    atomic_store(&block->unmovable, 0);
+    count_unmovable(block, -(int64_t)word_count(atomic_exchange(&block->unmovable, 0)));
     for (unsigned set = 0; set < SETS; set++)
         block_set_remove(&block->zone->sets[set], block->number);
 }
