@@ -172,7 +172,7 @@ struct hunt {
     struct stop failure;   /**< the most telling one of this round */
     uint64_t pinned_bytes; /**< in takes that failed for them */
     uint64_t unmovable_bytes;
-    uint64_t unmovable_unit; /**< where the first of them is, only if there are any */
+    uint64_t unmovable_unit; /**< where the lowest of them is, only if there are any */
     uint32_t unmovable_sub;
 };
 

@@ -99,7 +99,9 @@ static void note_failure(struct pleat_virtio_mem_driver *driver, int error,
 {
     struct stop *failure = &driver->hunt.failure;
     const enum pleat_virtio_mem_reason reason = reason_of(error, report);
-    if (weight_of(reason) > weight_of(failure->reason)) {
+    const bool lower = reason == failure->reason && report->obstacle_address != 0 &&
+                       report->obstacle_address < failure->report.obstacle_address;
+    if (lower || weight_of(reason) > weight_of(failure->reason)) {
         *failure = (struct stop){.reason = reason, .error = error, .report = *report};
     }
 }
@@ -224,10 +226,9 @@ static void note_unmovable(struct pleat_virtio_mem_driver *driver, uint64_t byte
     if (driver->hunt.pass != PASSES - 1 || bytes == 0) {
         return;
     }
-    if (driver->hunt.unmovable_bytes == 0) {
-        driver->hunt.unmovable_unit = unit;
-        driver->hunt.unmovable_sub = sub;
-    }
+    /* A pass goes downwards: the last one is the lowest. */
+    driver->hunt.unmovable_unit = unit;
+    driver->hunt.unmovable_sub = sub;
     driver->hunt.unmovable_bytes += bytes;
 }
 

@@ -340,6 +340,28 @@ static void a_queue_too_small_is_an_end_with_a_reason(void **state)
     }
 }
 
+static void interrupts_are_routed_to_vectors_where_wanted(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_start(NULL, 1 * MIB);
+    assert_int_equal(f->device.vectors_set, 0);
+    fixture_restart_guest(f);
+    f->config.use_vectors = true;
+    f->config.config_vector = 3;
+    f->config.queue_vector = 5;
+    fixture_create(f);
+    fixture_run(f);
+    assert_int_equal(f->device.config_vector, 3);
+    assert_int_equal(f->device.queue_vector, 5);
+    fixture_assert_at(f, 1 * MIB);
+    fixture_restart_guest(f);
+    f->device.vector_error = PLEAT_E_NO_MEMORY;
+    fixture_create(f);
+    fixture_run(f);
+    assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_UNSUPPORTED);
+    fixture_free(f);
+}
+
 static void V_OP11_no_suspend_with_memory_plugged_unless_it_persists(void **state)
 {
     (void)state;
@@ -512,6 +534,101 @@ static void X12_plugged_memory_outside_of_all_units_is_given_back(void **state)
     fixture_run(f);
     fixture_assert_at(f, 1 * MIB + 320 * KIB);
     assert_int_equal(fixture_status(f).ready_bytes, 1 * MIB + 320 * KIB);
+    fixture_free(f);
+}
+
+static void X12_memory_outside_that_cant_be_given_back_is_left_and_tried_again(void **state)
+{
+    (void)state;
+    struct script_plan plan;
+    const struct fixture_shape shape = {.region_offset = 512 * KIB, .region_bytes = 3 * MIB};
+    struct fixture *f = fixture_prepare(&shape);
+    plug_behind_its_back(f, 128 * KIB, 256 * KIB);
+    script_plan_answer(&f->device, &plan, UNPLUGS, 0, 1, PLEAT_VIRTIO_MEM_RESP_ERROR);
+    f->device.requested_bytes = 1 * MIB;
+    fixture_create(f);
+    fixture_run_until_waiting(f);
+    /* Its place is taken as long as it is plugged. */
+    assert_int_equal(fixture_status(f).ready_bytes, 768 * KIB);
+    scripted_device_request(&f->device, 1 * MIB + 64 * KIB);
+    fixture_run(f);
+    fixture_assert_at(f, 1 * MIB + 64 * KIB);
+    fixture_free(f);
+}
+
+/* No metadata in the blocks, device blocks of 16 KiB; of no subblock is all plugged. */
+static void X12_torn_subblocks_without_metadata_are_settled_too(void **state)
+{
+    (void)state;
+    for (unsigned quota = 0; quota < 2; quota++) {
+        const struct fixture_shape shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX};
+        struct fixture *f = fixture_prepare(&shape);
+        plug_behind_its_back(f, 64 * KIB, 48 * KIB);
+        plug_behind_its_back(f, 192 * KIB + 32 * KIB, 16 * KIB);
+        f->device.requested_bytes = quota ? 128 * KIB : 64 * KIB;
+        fixture_create(f);
+        fixture_run(f);
+        fixture_assert_at(f, quota ? 128 * KIB : 64 * KIB);
+        fixture_free(f);
+    }
+}
+
+/* Nor can it be completed, nor given back. */
+static void X12_torn_subblocks_that_nothing_can_be_done_about_wait(void **state)
+{
+    (void)state;
+    const struct fixture_shape shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX};
+    struct fixture *f = fixture_prepare(&shape);
+    plug_behind_its_back(f, 0, 64 * KIB);
+    plug_behind_its_back(f, 192 * KIB, 48 * KIB);
+    f->device.refuse_below_request = true;
+    f->device.requested_bytes = 112 * KIB;
+    fixture_create(f);
+    fixture_run(f);
+    assert_int_equal(fixture_status(f).plugged_bytes, 112 * KIB);
+    assert_int_equal(fixture_status(f).ready_bytes, 64 * KIB);
+    fixture_request(f, 128 * KIB);
+    fixture_assert_at(f, 128 * KIB);
+    fixture_free(f);
+}
+
+/* The place for the metadata isn't usable (now): the rest can't be used, and is given back. */
+static void X12_metadata_beyond_the_usable_region(void **state)
+{
+    (void)state;
+    const struct fixture_shape shape = {.metadata_bytes = 128 * KIB};
+    struct fixture *f = fixture_prepare(&shape);
+    plug_behind_its_back(f, 1 * MIB, 64 * KIB);
+    f->device.usable_bytes = 1 * MIB + 64 * KIB;
+    f->device.requested_bytes = 1 * MIB;
+    fixture_create(f);
+    fixture_run(f);
+    fixture_assert_at(f, 1 * MIB);
+    assert_false(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS + 1 * MIB));
+    fixture_free(f);
+}
+
+static void X12_adopted_memory_is_limited_while_it_is_offline(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    plug_behind_its_back(f, 0, 4 * MIB);
+    f->model.online_on_add = false;
+    f->config.offline_limit_bytes = 2 * MIB;
+    f->device.requested_bytes = 4 * MIB;
+    fixture_create(f);
+    fixture_run(f);
+    assert_int_equal(fixture_status(f).units_added, 2);
+    assert_int_equal(fixture_status(f).units_loose, 2);
+    assert_int_equal(fixture_status(f).plugged_bytes, 4 * MIB);
+    assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_OFFLINE);
+    for (unsigned i = 0; i < 4; i++) {
+        (void)model_online(&f->model, FIXTURE_ADDRESS + i * MIB);
+        fixture_run(f);
+        (void)model_online(&f->model, FIXTURE_ADDRESS + (3 - i) * MIB);
+        fixture_run(f);
+    }
+    fixture_assert_at(f, 4 * MIB);
     fixture_free(f);
 }
 
@@ -702,6 +819,41 @@ static void X12_adoption_after_a_restart_of_the_guest_from_any_moment(void **sta
     }
 }
 
+static void a_region_below_everything_that_can_be_added_is_not_used(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    f->model.memory.highest_address = FIXTURE_ADDRESS - 4 * MIB;
+    f->model.ops.log = NULL;
+    f->device.requested_bytes = 1 * MIB;
+    fixture_create(f);
+    fixture_run(f);
+    assert_int_equal(fixture_status(f).units, 0);
+    assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_NO_ROOM);
+    fixture_free(f);
+}
+
+static void every_phase_and_reason_has_words_of_its_own(void **state)
+{
+    (void)state;
+    for (int a = PLEAT_VIRTIO_MEM_RESETTING; a <= PLEAT_VIRTIO_MEM_DETACHED; a++) {
+        const char *text = pleat_virtio_mem_phase_text((enum pleat_virtio_mem_phase)a);
+        assert_string_not_equal(text, "unknown");
+        for (int b = PLEAT_VIRTIO_MEM_RESETTING; b < a; b++) {
+            assert_string_not_equal(text, pleat_virtio_mem_phase_text((enum pleat_virtio_mem_phase)b));
+        }
+    }
+    for (int a = 0; a < PLEAT_VIRTIO_MEM_REASONS; a++) {
+        const char *text = pleat_virtio_mem_reason_text((enum pleat_virtio_mem_reason)a);
+        assert_string_not_equal(text, "unknown");
+        for (int b = 0; b < a; b++) {
+            assert_string_not_equal(text, pleat_virtio_mem_reason_text((enum pleat_virtio_mem_reason)b));
+        }
+    }
+    assert_string_equal(pleat_virtio_mem_phase_text((enum pleat_virtio_mem_phase)77), "unknown");
+    assert_string_equal(pleat_virtio_mem_reason_text((enum pleat_virtio_mem_reason)77), "unknown");
+}
+
 static void V_OP7_metadata_is_written_anew_after_every_plug(void **state)
 {
     (void)state;
@@ -734,6 +886,7 @@ int main(void)
         cmocka_unit_test(packed_rings_work_and_features_can_be_refused),
         cmocka_unit_test(no_agreement_is_an_end_with_a_reason),
         cmocka_unit_test(a_queue_too_small_is_an_end_with_a_reason),
+        cmocka_unit_test(interrupts_are_routed_to_vectors_where_wanted),
         cmocka_unit_test(V_OP11_no_suspend_with_memory_plugged_unless_it_persists),
         cmocka_unit_test(X12_plugged_memory_is_found_by_STATE_and_used),
         cmocka_unit_test(X12_what_is_too_much_is_given_up_loose_memory_first),
@@ -743,6 +896,11 @@ int main(void)
         cmocka_unit_test(X12_never_UNPLUG_ALL_while_anything_is_added),
         cmocka_unit_test(X12_torn_subblocks_are_completed_or_given_back),
         cmocka_unit_test(X12_plugged_memory_outside_of_all_units_is_given_back),
+        cmocka_unit_test(X12_memory_outside_that_cant_be_given_back_is_left_and_tried_again),
+        cmocka_unit_test(X12_torn_subblocks_without_metadata_are_settled_too),
+        cmocka_unit_test(X12_torn_subblocks_that_nothing_can_be_done_about_wait),
+        cmocka_unit_test(X12_metadata_beyond_the_usable_region),
+        cmocka_unit_test(X12_adopted_memory_is_limited_while_it_is_offline),
         cmocka_unit_test(X12_BUSY_and_silence_while_asking_are_survived),
         cmocka_unit_test(X12_where_STATE_isnt_answered_UNPLUG_ALL_is_the_way_out),
         cmocka_unit_test(V_STATE1_V_STATE2_only_type_and_state_of_a_response_count),
@@ -752,6 +910,8 @@ int main(void)
         cmocka_unit_test(V_ALL1_only_the_type_of_a_response_counts),
         cmocka_unit_test(the_config_is_read_again_after_UNPLUG_ALL),
         cmocka_unit_test(X12_adoption_after_a_restart_of_the_guest_from_any_moment),
+        cmocka_unit_test(a_region_below_everything_that_can_be_added_is_not_used),
+        cmocka_unit_test(every_phase_and_reason_has_words_of_its_own),
         cmocka_unit_test(V_OP7_metadata_is_written_anew_after_every_plug),
     };
     return cmocka_run_group_tests_name("virtio-mem driver: start", tests, NULL, NULL);

@@ -248,7 +248,7 @@ static void unmovable_frames_stop_it_with_who_and_where(void **state)
     fixture_request(f, 64 * KIB);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_UNMOVABLE);
     assert_string_equal(fixture_line(f), "shrink stopped at 192 KiB of 64 KiB wanted: 5 frames unmovable, "
-                                         "first at PFN 0x140030, owner \"slab\"");
+                                         "first at PFN 0x140024, owner \"slab\"");
     assert_non_null(strstr(f->model.last_line, fixture_line(f)));
     assert_int_equal(f->model.moved_frames, 0);
     /* It is tried again by itself, less and less often, and said once. */
@@ -442,6 +442,68 @@ static void plug_only_says_so_when_asked_to_shrink(void **state)
     assert_int_equal(f->wake, PLEAT_VIRTIO_MEM_WAKE_ON_INTERRUPT);
     fixture_request(f, 3 * MIB);
     fixture_assert_at(f, 3 * MIB);
+    fixture_free(f);
+}
+
+static int (*begin_before)(void *context, struct pleat_memory_job *job,
+                           const struct pleat_memory_owner *owner, enum pleat_take_kind kind,
+                           uint64_t address, uint64_t bytes, uint64_t deadline_ns);
+
+/* The frame in the way is freed between the look and the take, as another CPU may do. */
+static int free_and_begin(void *context, struct pleat_memory_job *job, const struct pleat_memory_owner *owner,
+                          enum pleat_take_kind kind, uint64_t address, uint64_t bytes, uint64_t deadline_ns)
+{
+    struct model_memory *model = context;
+    if (model_bytes(model, address, bytes, MODEL_UNMOVABLE) > 0) {
+        model_use(model, FIXTURE_ADDRESS + 3 * 64 * KIB + 16 * KIB, 4 * KIB, MODEL_FREE);
+    }
+    return begin_before(context, job, owner, kind, address, bytes, deadline_ns);
+}
+
+static void what_was_in_the_way_and_is_free_by_now_is_taken(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_start(NULL, 256 * KIB);
+    use(f, 3 * 64 * KIB + 16 * KIB, 4 * KIB, MODEL_UNMOVABLE);
+    begin_before = f->model.ops.take_begin;
+    f->model.ops.take_begin = free_and_begin;
+    const uint64_t now_ns = f->model.clock_ns;
+    fixture_request(f, 0);
+    fixture_assert_at(f, 0);
+    assert_int_equal(f->model.clock_ns, now_ns);
+    fixture_free(f);
+}
+
+static void a_memory_that_forgets_to_say_offline_is_coped_with(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    f->model.forgets_offline = true;
+    f->config.offline_limit_bytes = 1 * MIB;
+    f->device.requested_bytes = 4 * MIB;
+    fixture_create(f);
+    fixture_run(f);
+    for (unsigned i = 0; i < 4; i++) {
+        fixture_request(f, 1 * MIB);
+        fixture_request(f, 4 * MIB);
+        fixture_assert_at(f, 4 * MIB);
+    }
+    fixture_free(f);
+}
+
+/* BUSY leaves a whole unit aside; then only a part of it is too much. */
+static void of_memory_kept_aside_only_what_is_too_much_is_unplugged(void **state)
+{
+    (void)state;
+    struct script_plan plan;
+    struct fixture *f = fixture_start(NULL, 2 * MIB);
+    script_plan_answer(&f->device, &plan, UNPLUGS, 0, 1, PLEAT_VIRTIO_MEM_RESP_BUSY);
+    scripted_device_request(&f->device, 1 * MIB);
+    fixture_run_until_waiting(f);
+    fixture_request(f, 1 * MIB + 768 * KIB);
+    fixture_assert_at(f, 1 * MIB + 768 * KIB);
+    assert_unplug(f, 1, FIXTURE_ADDRESS + 1 * MIB + 768 * KIB, 256 * KIB);
+    assert_null(unplug_request(f, 2));
     fixture_free(f);
 }
 
@@ -725,6 +787,9 @@ int main(void)
         cmocka_unit_test(X14_the_default_floor_is_64_MiB),
         cmocka_unit_test(X14_no_floor_without_a_count_of_free_memory),
         cmocka_unit_test(plug_only_says_so_when_asked_to_shrink),
+        cmocka_unit_test(what_was_in_the_way_and_is_free_by_now_is_taken),
+        cmocka_unit_test(a_memory_that_forgets_to_say_offline_is_coped_with),
+        cmocka_unit_test(of_memory_kept_aside_only_what_is_too_much_is_unplugged),
         cmocka_unit_test(NACK_to_an_unplug_gives_the_memory_back_to_the_guest),
         cmocka_unit_test(BUSY_at_an_unplug_keeps_the_memory_aside_and_tries_again),
         cmocka_unit_test(memory_kept_aside_is_used_again_when_the_target_rises),

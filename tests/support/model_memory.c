@@ -460,7 +460,9 @@ static void finish_take(struct model_memory *model, const struct model_job *job)
         struct model_block *block = block_at(model, at);
         if (block->state == PLEAT_BLOCK_ONLINE) {
             block->state = PLEAT_BLOCK_OFFLINE;
-            block->owner->offline(block->owner->context, at, block_bytes);
+            if (!model->forgets_offline) {
+                block->owner->offline(block->owner->context, at, block_bytes);
+            }
         }
         remove_block(model, at);
     }

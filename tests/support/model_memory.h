@@ -60,6 +60,7 @@ struct model_memory {
     unsigned after[MODEL_CALLS];
     unsigned times[MODEL_CALLS]; /* ... so often, after so many good ones */
     uint64_t calls[MODEL_CALLS];
+    bool forgets_offline;      /* a take of blocks doesn't tell the owner that they went offline */
     bool pins_wait;            /* pinned frames are tried again for as long as the take goes on */
     uint64_t isolated_address; /* by the take in progress */
     uint64_t isolated_bytes;

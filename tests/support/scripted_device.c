@@ -372,6 +372,14 @@ static int queue_enable(void *context, uint16_t index)
     return error;
 }
 
+static int set_vector(void *context, uint16_t index, uint16_t vector)
+{
+    struct scripted_device *device = context;
+    device->vectors_set++;
+    *(index == PLEAT_VIRTIO_VECTOR_OF_CONFIG ? &device->config_vector : &device->queue_vector) = vector;
+    return device->vector_error;
+}
+
 static void notify(void *context, uint16_t index)
 {
     struct scripted_device *device = context;
@@ -397,6 +405,7 @@ static const struct pleat_virtio_transport_ops transport_ops = {
     .queue_setup = queue_setup,
     .queue_enable = queue_enable,
     .notify = notify,
+    .set_vector = set_vector,
 };
 
 /* --- Plans --------------------------------------------------------------------------------------------- */

@@ -73,6 +73,9 @@ struct scripted_device {
     struct scripted_request log[SCRIPTED_LOG]; /* the first ones */
     unsigned logged;
     unsigned config_writes;
+    uint16_t config_vector, queue_vector;
+    unsigned vectors_set;
+    int vector_error;
 
     /* The ring. */
     uint8_t shared[SCRIPTED_SHARED_BYTES] __attribute__((aligned(64)));
