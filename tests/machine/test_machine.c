@@ -319,7 +319,8 @@ static void a_shrink_that_cannot_be_met_says_whose_frames_where(void **state)
     const struct pleat_driver_info info = driver_of(machine, "vm0");
     assert_true(size_of(machine, "vm0") > 0);
     assert_non_null(strstr(info.reason, "unmovable, first at PFN 0x"));
-    assert_non_null(strstr(info.reason, "\"kernel\""));
+    /* The workload's unmovable frames are of these two owners. */
+    assert_true(strstr(info.reason, "\"kernel\"") || strstr(info.reason, "\"slab\""));
     finish(machine);
 }
 
