@@ -339,6 +339,7 @@ static const struct pleat_option_key device_keys[] = {
     {.name = "prealloc", .type = PLEAT_OPTION_ON_OFF},
     {.name = "unplugged-inaccessible", .type = PLEAT_OPTION_CHOICE, .choices = "auto|on|off"},
     {.name = "dynamic-memslots", .type = PLEAT_OPTION_CHOICE, .choices = "off"},
+    {.name = "fault", .type = PLEAT_OPTION_STRING},
     /* Where on a bus it sits says nothing here. */
     {.name = "bus", .type = PLEAT_OPTION_STRING},
     {.name = "addr", .type = PLEAT_OPTION_STRING},
@@ -356,6 +357,18 @@ static int read_device(const struct pleat_options *options, struct pleat_device_
                           pleat_options_text(options, "memdev", ""), message);
     if (error)
         return error;
+    const char *fault = pleat_options_text(options, "fault", NULL);
+    if (fault) {
+        struct pleat_fault parsed;
+        error = pleat_fault_parse(fault, &parsed, message);
+        if (!error && !pleat_fault_is_of_a_device(parsed.place))
+            error = pleat_message_set(message, PLEAT_E_INVALID,
+                                      "-device: fault: expected a fault of a device, found '%s'; see -fault",
+                                      pleat_fault_name(parsed.place));
+        if (error)
+            return error;
+        memcpy(device->fault, parsed.text, sizeof device->fault);
+    }
     device->node = (unsigned)pleat_options_number(options, "node", 0);
     device->requested_bytes = pleat_options_number(options, "requested-size", 0);
     device->block_bytes = pleat_options_number(options, "block-size", 0);
@@ -894,7 +907,8 @@ static const struct {
      "where host memory comes from"},
     {"device", NULL, VALUE, keep_device,
      "virtio-mem-pci,id=ID,memdev=ID[,node=N][,requested-size=SIZE][,block-size=SIZE][,memaddr=ADDRESS]\n"
-     "[,unplugged-inaccessible=on|off|auto][,prealloc=on|off][,dynamic-memslots=off]",
+     "[,unplugged-inaccessible=on|off|auto][,prealloc=on|off][,dynamic-memslots=off]\n"
+     "[,fault=NAME[:after=N]...]",
      "a memory device"},
     {"machine", "M", VALUE, read_machine, "pc|q35[,memory-backend=ID]", "the layout of memory; default pc"},
     {"monitor", NULL, VALUE, read_monitor, "stdio|none", "the monitor's prompt"},

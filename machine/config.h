@@ -32,7 +32,7 @@
 #define PLEAT_MACHINE_DEVICES_MAX  64
 #define PLEAT_MACHINE_BACKENDS_MAX 64
 #define PLEAT_MACHINE_FAULTS_MAX   32
-/** Kinds of memory that -m, mem= and size= can add up to: more than any host can map. */
+/** What -m, maxmem=, mem= and size= are at most: a quarter of the addresses that a process has on x86-64. */
 #define PLEAT_MACHINE_MEMORY_BYTES_MAX (UINT64_C(1) << 45)
 
 enum pleat_machine_type {
@@ -85,6 +85,7 @@ struct pleat_device_config {
     uint64_t memaddr;     /**< 0: the first free place */
     bool prealloc;
     enum pleat_on_off_auto unplugged_inaccessible; /**< auto and on: on */
+    char fault[256]; /**< Pleat's own fault=, as in struct pleat_fault_config; empty: none */
 };
 
 /** -numa node,... */

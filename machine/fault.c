@@ -85,6 +85,11 @@ const char *pleat_fault_name(enum pleat_fault_place place)
     return known[place].name;
 }
 
+bool pleat_fault_is_of_a_device(enum pleat_fault_place place)
+{
+    return known[place].flags & OF_A_DEVICE;
+}
+
 static int refuse_name(const char *name, struct pleat_message *message)
 {
     char quoted[PLEAT_QUOTE_BYTES], names[400];

@@ -65,6 +65,9 @@ struct pleat_faults;
 /** The name of a place. */
 const char *pleat_fault_name(enum pleat_fault_place place);
 
+/** Can it be limited to one device? */
+bool pleat_fault_is_of_a_device(enum pleat_fault_place place);
+
 /** Reads a fault. Errors: INVALID; an unknown name is refused by name, and the known ones are told. */
 int pleat_fault_parse(const char *text, struct pleat_fault *fault, struct pleat_message *message);
 

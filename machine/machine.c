@@ -170,6 +170,22 @@ static int place_slot(struct pleat_machine *machine, const struct pleat_device_c
                               alignment, config->memaddr, name_of_region, machine, address, message);
 }
 
+/* A fault that was given with its device is for that one only. */
+static int add_device_fault(struct pleat_machine *machine, const struct pleat_device_config *config,
+                            struct pleat_message *message)
+{
+    struct pleat_fault fault;
+
+    if (!config->fault[0])
+        return PLEAT_OK;
+    int error = pleat_fault_parse(config->fault, &fault, message);
+    if (!error) {
+        memcpy(fault.device, config->id, sizeof fault.device);
+        error = pleat_faults_add(machine->faults, &fault, message);
+    }
+    return error;
+}
+
 int pleat_machine_add_slot(struct pleat_machine *machine, const struct pleat_device_config *given,
                            struct pleat_message *message)
 {
@@ -193,6 +209,11 @@ int pleat_machine_add_slot(struct pleat_machine *machine, const struct pleat_dev
         error = pleat_device_slot_create(machine, &config, backend, address, &slot, message);
     if (error)
         return error;
+    error = add_device_fault(machine, &config, message);
+    if (error) {
+        pleat_device_slot_destroy(slot);
+        return error;
+    }
     backend->in_use = true;
     unsigned at = machine->slot_count++;
     for (; at && machine->slots[at - 1]->address > address; at--)

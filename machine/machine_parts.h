@@ -189,8 +189,6 @@ void pleat_threads_call(struct pleat_threads *threads, void (*function)(void *co
 /** Returns after all CPUs have stopped between two operations; unpark lets them go on. */
 void pleat_threads_park(struct pleat_threads *threads);
 void pleat_threads_unpark(struct pleat_threads *threads);
-/** The service has something to do. Any thread. */
-void pleat_threads_wake_service(struct pleat_threads *threads);
 /** A deterministic machine does what is due until its clock shows `until_ns`, at most a quantum of it. */
 void pleat_threads_step(struct pleat_threads *threads, uint64_t until_ns);
 

@@ -31,7 +31,7 @@ struct pleat_threads {
     pthread_mutex_t lock;
     pthread_cond_t cpu_cond, service_cond, control_cond;
     unsigned cpu_count, parked;
-    bool started, stop, park, service_woken;
+    bool started, stop, park;
     void (*call)(void *context); /* NULL: none is waiting */
     void *call_context;
     pthread_t service;
@@ -102,12 +102,11 @@ static void *run_service(void *context)
             threads->call = NULL;
             pthread_cond_broadcast(&threads->control_cond);
         }
-        threads->service_woken = false;
         pthread_mutex_unlock(&threads->lock);
         const uint64_t when = machine->guest ? pleat_guest_service(machine->guest) : UINT64_MAX;
         const uint64_t now = pleat_clock_now_ns(&machine->clock);
         pthread_mutex_lock(&threads->lock);
-        if (when > now && !threads->stop && !threads->call && !threads->service_woken)
+        if (when > now && !threads->stop && !threads->call)
             wait_until(threads, &threads->service_cond, when);
     }
     pthread_mutex_unlock(&threads->lock);
@@ -220,14 +219,6 @@ void pleat_threads_unpark(struct pleat_threads *threads)
     pthread_mutex_lock(&threads->lock);
     threads->park = false;
     pthread_cond_broadcast(&threads->cpu_cond);
-    pthread_mutex_unlock(&threads->lock);
-}
-
-void pleat_threads_wake_service(struct pleat_threads *threads)
-{
-    pthread_mutex_lock(&threads->lock);
-    threads->service_woken = true;
-    pthread_cond_signal(&threads->service_cond);
     pthread_mutex_unlock(&threads->lock);
 }
 

@@ -370,6 +370,8 @@ static void every_wrong_device_is_refused_in_the_words_of_QEMU(void **state)
         {"id=v,memdev=m,node=1", "'node' property has value '1', which exceeds the number of numa nodes: 1"},
         {"id=v,memdev=h,block-size=2M", "has to be at least the page size (0x40000000)"},
         {"id=v,memdev=p", "memdev with preallocation enabled: p."},
+        {"id=v,memdev=m,fault=made-up", "no such fault: 'made-up'"},
+        {"id=v,memdev=m,fault=migrate-fails", "expected a fault of a device, found 'migrate-fails'"},
         {"id=w,memdev=m", "Duplicate device ID 'w'"},
         {"id=v,memdev=w", "'memdev' property specifies a busy memdev: w"},
         {"id=v!,memdev=m", "'id' expects an identifier"},

@@ -826,6 +826,23 @@ static void a_fault_that_ends_is_overcome(void **state)
     }
 }
 
+static void a_fault_of_one_device_leaves_the_other_alone(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine =
+        start("-m 256M,maxmem=4G -seed 1 -object memory-backend-ram,id=mem0,size=256M "
+              "-object memory-backend-ram,id=mem1,size=256M "
+              "-device virtio-mem-pci,id=vm0,memdev=mem0,fault=device-nack:after=1 "
+              "-device virtio-mem-pci,id=vm1,memdev=mem1");
+
+    request(machine, "vm0", 256 * PLEAT_MIB);
+    request(machine, "vm1", 256 * PLEAT_MIB);
+    settle(machine);
+    assert_int_equal(size_of(machine, "vm0"), 128 * PLEAT_MIB);
+    assert_int_equal(size_of(machine, "vm1"), 256 * PLEAT_MIB);
+    finish(machine);
+}
+
 static void a_config_change_in_mid_request_is_followed(void **state)
 {
     (void)state;
@@ -1024,6 +1041,7 @@ int main(void)
         cmocka_unit_test(a_recorded_trace_runs_and_a_picture_is_drawn),
         cmocka_unit_test(a_block_with_unmovable_frames_says_which_whose_and_where),
         cmocka_unit_test(a_fault_that_ends_is_overcome),
+        cmocka_unit_test(a_fault_of_one_device_leaves_the_other_alone),
         cmocka_unit_test(a_config_change_in_mid_request_is_followed),
         cmocka_unit_test(a_device_that_never_answers_leaves_a_guest_that_says_so),
         cmocka_unit_test(a_device_that_says_no_is_not_asked_for_ever),
