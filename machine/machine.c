@@ -198,7 +198,7 @@ int pleat_machine_add_slot(struct pleat_machine *machine, const struct pleat_dev
         return pleat_message_set(message, PLEAT_E_INVALID, "Duplicate device ID '%s'", config.id);
     int error = pleat_device_config_check(&config, backend ? &backend->config : NULL,
                                           backend && backend->in_use, machine->config, message);
-    if (error)
+    if (error || !backend) /* a missing one has been refused */
         return error;
     assert(backend); /* its absence was refused just now */
     if (machine->slot_count == PLEAT_MACHINE_DEVICES_MAX)
@@ -233,8 +233,8 @@ void pleat_machine_remove_slot(struct pleat_machine *machine, struct pleat_devic
 
     while (machine->slots[at] != slot)
         at++;
-    memmove(&machine->slots[at], &machine->slots[at + 1],
-            (--machine->slot_count - at) * sizeof machine->slots[0]);
+    for (machine->slot_count--; at < machine->slot_count; at++)
+        machine->slots[at] = machine->slots[at + 1];
     slot->backend->in_use = false;
     pleat_device_slot_destroy(slot);
 }
@@ -675,8 +675,8 @@ static void object_delete(void *context)
     }
     while (machine->backends[at] != backend)
         at++;
-    memmove(&machine->backends[at], &machine->backends[at + 1],
-            (--machine->backend_count - at) * sizeof machine->backends[0]);
+    for (machine->backend_count--; at < machine->backend_count; at++)
+        machine->backends[at] = machine->backends[at + 1];
     free(backend);
 }
 

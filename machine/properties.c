@@ -107,8 +107,8 @@ static const struct device_property device_properties[] = {
 
 struct backend_property {
     const char *name, *type;
-    enum pleat_property_kind kind;
     void (*get)(const struct pleat_backend_config *backend, struct pleat_property_value *value);
+    enum pleat_property_kind kind;
     /* Bits of the kinds that have it: 1 << enum pleat_backend_kind. */
     unsigned kinds;
 };
@@ -187,18 +187,18 @@ static void get_host_nodes(const struct pleat_backend_config *backend, struct pl
 enum { ALL_KINDS = 7, MEMFD_ONLY = 1 << PLEAT_BACKEND_MEMFD, FILE_ONLY = 1 << PLEAT_BACKEND_FILE };
 
 static const struct backend_property backend_properties[] = {
-    {"type", "string", PLEAT_PROPERTY_TEXT, get_backend_type, ALL_KINDS},
-    {"size", "int", PLEAT_PROPERTY_NUMBER, get_backend_size, ALL_KINDS},
-    {"share", "bool", PLEAT_PROPERTY_BOOL, get_share, ALL_KINDS},
-    {"prealloc", "bool", PLEAT_PROPERTY_BOOL, get_prealloc, ALL_KINDS},
-    {"reserve", "bool", PLEAT_PROPERTY_BOOL, get_reserve, ALL_KINDS},
-    {"merge", "bool", PLEAT_PROPERTY_BOOL, get_merge, ALL_KINDS},
-    {"dump", "bool", PLEAT_PROPERTY_BOOL, get_dump, ALL_KINDS},
-    {"host-nodes", "int", PLEAT_PROPERTY_NUMBERS, get_host_nodes, ALL_KINDS},
-    {"policy", "HostMemPolicy", PLEAT_PROPERTY_TEXT, get_policy, ALL_KINDS},
-    {"hugetlb", "bool", PLEAT_PROPERTY_BOOL, get_hugetlb, MEMFD_ONLY},
-    {"hugetlbsize", "int", PLEAT_PROPERTY_NUMBER, get_hugetlb_size, MEMFD_ONLY},
-    {"mem-path", "string", PLEAT_PROPERTY_TEXT, get_mem_path, FILE_ONLY},
+    {"type", "string", get_backend_type, PLEAT_PROPERTY_TEXT, ALL_KINDS},
+    {"size", "int", get_backend_size, PLEAT_PROPERTY_NUMBER, ALL_KINDS},
+    {"share", "bool", get_share, PLEAT_PROPERTY_BOOL, ALL_KINDS},
+    {"prealloc", "bool", get_prealloc, PLEAT_PROPERTY_BOOL, ALL_KINDS},
+    {"reserve", "bool", get_reserve, PLEAT_PROPERTY_BOOL, ALL_KINDS},
+    {"merge", "bool", get_merge, PLEAT_PROPERTY_BOOL, ALL_KINDS},
+    {"dump", "bool", get_dump, PLEAT_PROPERTY_BOOL, ALL_KINDS},
+    {"host-nodes", "int", get_host_nodes, PLEAT_PROPERTY_NUMBERS, ALL_KINDS},
+    {"policy", "HostMemPolicy", get_policy, PLEAT_PROPERTY_TEXT, ALL_KINDS},
+    {"hugetlb", "bool", get_hugetlb, PLEAT_PROPERTY_BOOL, MEMFD_ONLY},
+    {"hugetlbsize", "int", get_hugetlb_size, PLEAT_PROPERTY_NUMBER, MEMFD_ONLY},
+    {"mem-path", "string", get_mem_path, PLEAT_PROPERTY_TEXT, FILE_ONLY},
 };
 
 static bool has_property(const struct pleat_backend_config *backend, const struct backend_property *property)

@@ -86,11 +86,11 @@ struct workload_cpu {
 };
 
 struct pleat_workload {
+    struct counters *counters; /* [COUNTERS] */
     struct pleat_workload_setup setup;
     char name[128];
     unsigned owner[PLEAT_MOBILITIES];
     struct workload_cpu *cpu; /* [setup.cpus] */
-    struct counters counters[COUNTERS];
     atomic_uint reclaim_cpu;
     atomic_uint_fast64_t reclaim_slot;
     atomic_uint_fast64_t wrong;
@@ -672,17 +672,24 @@ static int begin_cpu(struct pleat_workload *workload, unsigned cpu_number, struc
 int pleat_workload_create(const struct pleat_workload_setup *setup, struct pleat_workload **result,
                           struct pleat_message *message)
 {
-    struct pleat_workload *workload = aligned_alloc(_Alignof(struct pleat_workload), sizeof *workload);
+    struct pleat_workload *workload = calloc(1, sizeof *workload);
     int error = PLEAT_OK;
 
     *result = NULL;
-    if (workload)
-        memset(workload, 0, sizeof *workload);
-    if (!workload || !(workload->cpu = calloc(setup->cpus, sizeof *workload->cpu))) {
+    if (workload) {
+        workload->cpu = calloc(setup->cpus, sizeof *workload->cpu);
+        workload->counters = aligned_alloc(_Alignof(struct counters), COUNTERS * sizeof *workload->counters);
+    }
+    if (!workload || !workload->cpu || !workload->counters) {
+        if (workload) {
+            free(workload->cpu);
+            free(workload->counters);
+        }
         free(workload);
         return pleat_message_set(message, PLEAT_E_NO_MEMORY, "workload: %s",
                                  pleat_error_text(PLEAT_E_NO_MEMORY));
     }
+    memset(workload->counters, 0, COUNTERS * sizeof *workload->counters);
     workload->setup = *setup;
     snprintf(workload->name, sizeof workload->name, "%s", setup->name);
     workload->setup.name = workload->name;
@@ -717,6 +724,7 @@ void pleat_workload_destroy(struct pleat_workload *workload)
             munmap(cpu->slots, cpu->slot_count * sizeof *cpu->slots);
     }
     pthread_mutex_destroy(&workload->failure_lock);
+    free(workload->counters);
     free(workload->cpu);
     free(workload);
 }

@@ -564,12 +564,15 @@ static void what_cannot_be_added_is_refused_and_changes_nothing(void **state)
 
 /* ---- properties ---- */
 
+#define PROPERTIES_BYTES 4096u
+
 static bool see_property(void *context, const struct pleat_property *property)
 {
     char *text = context;
+    const size_t used = strlen(text);
 
-    strcat(strcat(strcat(strcat(text, property->name), " "), property->type),
-           property->writable ? " w\n" : "\n");
+    snprintf(text + used, PROPERTIES_BYTES - used, "%s %s%s\n", property->name, property->type,
+             property->writable ? " w" : "");
     return true;
 }
 
@@ -579,7 +582,7 @@ static void properties_are_listed_read_and_written(void **state)
     struct pleat_machine *machine = start(SMALL);
     struct pleat_message message = {{0}};
     struct pleat_property_value value;
-    char text[4096] = "";
+    char text[PROPERTIES_BYTES] = "";
 
     assert_int_equal(pleat_machine_properties(machine, "/machine/peripheral", see_property, text, &message),
                      PLEAT_OK);
