@@ -28,14 +28,31 @@ bool memmap_measure(struct core *core)
     return core->memmap_frames < block_frames(core);
 }
 
+/* A multiple of an odd number spreads neighbours over the places that there are. */
+static uint64_t colour_of(const struct core *core, uint64_t number)
+{
+    uint64_t places = core->block_pageblocks < ENTRY_COLOURS ? core->block_pageblocks : ENTRY_COLOURS;
+
+    return core->owner_shift ? number * 11 % places : 0;
+}
+
+void memmap_prefetch(const struct core *core, const unsigned char *memmap, uint64_t number)
+{
+    const unsigned char *hot =
+        memmap + (core->owner_shift ? colour_of(core, number) * FRAMES << core->owner_shift : 0);
+
+    for (uint64_t at = core->words_offset; at < core->huge_offset; at += CACHE_LINE)
+        __builtin_prefetch(hot + at, 1);
+    for (uint64_t at = core->head_offset; at < core->hot_bytes; at += CACHE_LINE)
+        __builtin_prefetch(hot + at, 1);
+}
+
 struct block *memmap_create(struct core *core, unsigned char *memmap, uint64_t memmap_pfn, uint64_t number,
                             const struct range *range, uint32_t prefix_frames, uint64_t *entry)
 {
     uint32_t pageblocks = core->block_pageblocks;
-    /* A multiple of an odd number spreads neighbours over the places that there are. */
-    uint64_t colour =
-        core->owner_shift ? number * 11 % (pageblocks < ENTRY_COLOURS ? pageblocks : ENTRY_COLOURS) : 0;
-    uint64_t attributes = colour | (uint64_t)range->node << ENTRY_NODE_SHIFT | ENTRY_ISOLATED;
+    uint64_t attributes =
+        colour_of(core, number) | (uint64_t)range->node << ENTRY_NODE_SHIFT | ENTRY_ISOLATED;
     unsigned char *hot;
     struct block *block;
 

@@ -158,6 +158,9 @@ static inline unsigned pageblock_fresh_count(const struct block *block, unsigned
  */
 void pageblock_initialise(struct core *core, struct block *block, unsigned pageblock);
 
+/* Brings what memmap_create() and going online will write of a memmap nearer. */
+void memmap_prefetch(const struct core *core, const unsigned char *memmap, uint64_t number);
+
 /* Lays a memmap out at `memmap` and fills in its head; all pageblocks are OFFLINE, all bits clear. */
 struct block *memmap_create(struct core *core, unsigned char *memmap, uint64_t memmap_pfn, uint64_t number,
                             const struct range *range, uint32_t prefix_frames, uint64_t *entry);

@@ -219,6 +219,8 @@ static int add_with_memmap_elsewhere(struct core *core, const struct pleat_range
     return PLEAT_OK;
 }
 
+#define PREFETCH_BLOCKS 4u
+
 static int add_blocks(struct core *core, const struct pleat_range_config *config, const struct range *range)
 {
     uint64_t blocks = range->frames >> core->block_order;
@@ -233,8 +235,16 @@ static int add_blocks(struct core *core, const struct pleat_range_config *config
     }
     if (range->memmap_mode == PLEAT_MEMMAP_BLOCK) {
         /* One block after the other, so that its metadata is still in the caches when it goes online. */
-        for (uint64_t i = 0; i < blocks; i++)
+        for (uint64_t i = 0; i < blocks; i++) {
+            /* Each memmap is in pages of its own: what costs is to find them, so that is begun early. */
+            if (i + PREFETCH_BLOCKS < blocks) {
+                uint64_t pfn = range->start_pfn + (i + PREFETCH_BLOCKS) * stride;
+
+                memmap_prefetch(core, core->port.frame_pointer(core->port.context, pfn),
+                                pfn >> core->block_order);
+            }
             online_added(core, config, link_block(core, range, i, range->start_pfn + i * stride));
+        }
         return PLEAT_OK;
     }
     for (uint64_t i = 0; i < blocks; i++)
