@@ -278,13 +278,13 @@ static void bench_trace(struct table *table, const char *label, const char *path
             const struct pleat_operation *o = &operations.items[i];
 
             if (i == operations.before)
-                start = now_ns();
+                start = thread_ns();
             if (o->is_free)
                 guest_free(guest, slots[o->slot], o->order);
             else
                 slots[o->slot] = guest_allocate(guest, o->order, o->flags & PLEAT_MOBILITY_MASK, o->slot);
         }
-        times[run] = (double)(now_ns() - start) / (double)(operations.count - operations.before);
+        times[run] = (double)(thread_ns() - start) / (double)(operations.count - operations.before);
         whole = whole_free(guest);
         guest_end(guest);
         free(guest);
@@ -323,10 +323,10 @@ static void bench_add(struct table *table)
         memset(guest->memory + pfn * 4096, 0xa5, frames * 4096);
     range = guest_range(guest, GIB_FRAMES, tib);
     for (unsigned run = 0; run < RUNS; run++) {
-        uint64_t start = now_ns();
+        uint64_t start = thread_ns();
         int error = pleat_add(&guest->pleat, &range);
 
-        times[run] = (double)(now_ns() - start) / 1e6;
+        times[run] = (double)(thread_ns() - start) / 1e6;
         if (error)
             guest_failed("add", error);
         for (uint64_t pfn = GIB_FRAMES; !run && pfn < GIB_FRAMES + tib; pfn += BLOCK_FRAMES) {
@@ -368,9 +368,9 @@ static void bench_take(struct table *table)
 
         if (pleat_add(&guest->pleat, &range))
             guest_failed("add", PLEAT_E_INVALID);
-        begin = now_ns();
+        begin = thread_ns();
         take(guest, start_pfn, GIB_FRAMES);
-        idle[run] = (double)(now_ns() - begin) / 1e6;
+        idle[run] = (double)(thread_ns() - begin) / 1e6;
         /* 30 % in use, scattered: all is allocated, then seven tenths are freed at random. */
         if (pleat_add(&guest->pleat, &range))
             guest_failed("add", PLEAT_E_INVALID);
@@ -386,14 +386,14 @@ static void bench_take(struct table *table)
         }
         for (uint64_t i = used; i < count; i++)
             guest_free(guest, guest->where[order[i]], 0);
-        begin = now_ns();
+        begin = thread_ns();
         for (uint64_t i = 0; i < used; i++)
             memcpy(guest->memory + (GIB_FRAMES / 2 + i) * 4096, guest->memory + guest->where[order[i]] * 4096,
                    4096);
-        plain[run] = (double)(now_ns() - begin) / 1e6;
-        begin = now_ns();
+        plain[run] = (double)(thread_ns() - begin) / 1e6;
+        begin = thread_ns();
         take(guest, start_pfn, GIB_FRAMES);
-        busy[run] = (double)(now_ns() - begin) / 1e6;
+        busy[run] = (double)(thread_ns() - begin) / 1e6;
         for (uint64_t i = 0; i < used; i++)
             guest_free(guest, guest->where[order[i]], 0);
     }
