@@ -13,6 +13,14 @@ static inline bool block_is_owned(const struct block *block, const void *owner)
     return owner == (block->range.removable ? block->range.owner : NULL);
 }
 
+/* Whether the block's range may go in a granularity that start_pfn..end_pfn is: with its memmaps at its start
+ * it goes only as a whole. */
+static inline bool block_goes_with(const struct block *block, uint64_t start_pfn, uint64_t end_pfn)
+{
+    return block->range.memmap_mode != PLEAT_MEMMAP_RANGE ||
+           (block->range.start_pfn >= start_pfn && block->range.start_pfn + block->range.frames <= end_pfn);
+}
+
 /* The hotplug lock: orders everything cold. Spins; held for bounded stretches. */
 void hotplug_lock(struct core *core);
 void hotplug_unlock(struct core *core);

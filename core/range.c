@@ -295,9 +295,7 @@ static int remove_check(struct core *core, const void *owner, uint64_t start_pfn
             return PLEAT_E_NOT_FOUND;
         if (!block->range.removable || block->range.owner != owner)
             return PLEAT_E_NOT_OWNER;
-        if (block->range.memmap_mode == PLEAT_MEMMAP_RANGE &&
-            (block->range.start_pfn < start_pfn ||
-             block->range.start_pfn + block->range.frames > start_pfn + frames))
+        if (!block_goes_with(block, start_pfn, start_pfn + frames))
             return PLEAT_E_NOT_OWNER;
         if (block_state(block) != PLEAT_BLOCK_OFFLINE)
             return PLEAT_E_STATE;

@@ -91,7 +91,8 @@ static void hold_offline(struct take *take, enum pleat_block_state from, enum pl
     }
 }
 
-/* The owner's alone, and nobody else holds it. */
+/* The owner's alone, all of a range that goes only as a whole, and nobody else holds it: nothing stands in
+ * the way of removing the blocks when they are offline. */
 static int check_offline(struct take *take)
 {
     struct core *core = take->core;
@@ -102,7 +103,8 @@ static int check_offline(struct take *take)
 
         if (!block)
             return PLEAT_E_NOT_FOUND;
-        if (!block_is_owned(block, take->config.owner))
+        if (!block_is_owned(block, take->config.owner) ||
+            !block_goes_with(block, take->config.start_pfn, end_of(take)))
             return PLEAT_E_NOT_OWNER;
         if (!block->zone && block_state(block) != PLEAT_BLOCK_OFFLINE)
             return PLEAT_E_BUSY;
