@@ -33,6 +33,7 @@ struct plain_block {
     unsigned node;
     enum pleat_zone_kind zone; /**< only if not OFFLINE */
     bool removable;
+    bool held; /**< GOING_OFFLINE, but it was OFFLINE before: it only is to stay so */
     int range; /**< the test's own number of its range, -1 for boot memory */
 };
 
@@ -97,6 +98,12 @@ bool plain_is_isolated(const struct plain *plain, uint64_t pfn, uint64_t frames)
 /** Whether 2^order free frames, aligned, not isolated, lie in one ONLINE block that `allowed` agrees to. */
 bool plain_fits(const struct plain *plain, unsigned order,
                 bool (*allowed)(const void *context, const struct plain_block *block), const void *context);
+
+/** Whether its frames are in the allocator, or in somebody's hands. */
+static inline bool plain_is_online(const struct plain_block *block)
+{
+    return block->state == PLEAT_BLOCK_ONLINE || (block->state == PLEAT_BLOCK_GOING_OFFLINE && !block->held);
+}
 
 static inline struct plain_block *plain_block_of(const struct plain *plain, uint64_t pfn)
 {

@@ -65,8 +65,11 @@ void run_listeners(struct run *run)
     listener->refuse_percent = run_chance(run, 50) ? 0 : (unsigned)run_draw(run, 30);
     listener->registered = true;
     /* It comes too late for what is under way, and will hear of the end. */
-    for (uint64_t i = 0; i < run->plain.blocks; i++)
-        listener->heard[i] = run->plain.block[i].state == PLEAT_BLOCK_GOING_OFFLINE ? ASKED_OFFLINE : QUIET;
+    for (uint64_t i = 0; i < run->plain.blocks; i++) {
+        const struct plain_block *block = &run->plain.block[i];
+        listener->heard[i] =
+            block->state == PLEAT_BLOCK_GOING_OFFLINE && !block->held ? ASKED_OFFLINE : QUIET;
+    }
     run_note(run, "listener_add priority %d, refuses %u %%", listener->listener.priority,
              listener->refuse_percent);
     pleat_listener_add(&run->pleat, &listener->listener);
@@ -276,8 +279,7 @@ static bool zone_follows_policy(const struct run *run, uint64_t start_pfn, unsig
     }
     for (uint64_t i = 0; i < run->plain.blocks; i++) {
         const struct plain_block *block = &run->plain.block[i];
-        if (block->state != PLEAT_BLOCK_NONE && block->state != PLEAT_BLOCK_OFFLINE &&
-            (!one_node || block->node == node))
+        if (plain_is_online(block) && (!one_node || block->node == node))
             in_zone[block->zone] += run_usable_frames(run, i);
     }
     uint64_t movable = in_zone[wished], rest = 0;

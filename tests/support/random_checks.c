@@ -36,8 +36,7 @@ void run_look(struct run *run)
     if (frames > run->plain.frames - pfn)
         frames = run->plain.frames - pfn;
     for (uint64_t i = pfn / run->plain.block_frames; i <= (pfn + frames - 1) / run->plain.block_frames; i++)
-        online &= run->plain.block[i].state == PLEAT_BLOCK_ONLINE ||
-                  run->plain.block[i].state == PLEAT_BLOCK_GOING_OFFLINE;
+        online &= plain_is_online(&run->plain.block[i]);
     struct pleat_look look, wanted;
     /* What is in a CPU's cache can't be told from what is in use without owners' words. */
     if (run->blind)
@@ -100,7 +99,7 @@ static void check_blocks(struct run *run)
              "block 0x%llx has %llu memmap frames", X(start), X(info.memmap_frames));
         must(run, run->blind || info.absent_frames == plain_count(&run->plain, start, frames, PLAIN_ABSENT),
              "block 0x%llx has %llu absent frames", X(start), X(info.absent_frames));
-        if (block->state == PLEAT_BLOCK_OFFLINE)
+        if (!plain_is_online(block))
             continue;
         must(run, info.zone == block->zone, "block 0x%llx is in zone %d, should be in %d", X(start),
              (int)info.zone, (int)block->zone);
@@ -127,8 +126,7 @@ static void check_zones(struct run *run)
             for (uint64_t i = 0; i < run->plain.blocks; i++) {
                 const struct plain_block *block = &run->plain.block[i];
                 uint64_t start = i * run->plain.block_frames, frames = run->plain.block_frames;
-                if (block->state == PLEAT_BLOCK_NONE || block->state == PLEAT_BLOCK_OFFLINE ||
-                    block->node != node || block->zone != kind)
+                if (!plain_is_online(block) || block->node != node || block->zone != kind)
                     continue;
                 wanted.blocks++;
                 wanted.online_frames += run_usable_frames(run, i);
@@ -225,8 +223,7 @@ void run_check_all(struct run *run)
     if (run->blind)
         online -= run->boot_blocks * pleat_memmap_frames(&run->pleat); /* the model takes them for tables */
     for (uint64_t i = 0; i < run->plain.blocks; i++) {
-        if (run->plain.block[i].state == PLEAT_BLOCK_ONLINE ||
-            run->plain.block[i].state == PLEAT_BLOCK_GOING_OFFLINE)
+        if (plain_is_online(&run->plain.block[i]))
             online += run_usable_frames(run, i);
     }
     must(run, pleat_online_frames(&run->pleat) == online, "%llu frames are online, should be %llu",

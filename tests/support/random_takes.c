@@ -124,15 +124,18 @@ void run_check_look(struct run *run, const struct pleat_look *look, const struct
              X(wanted->first_obstacle_pfn));
 }
 
-/** Blocks of the range that are in state `from` go to state `to`. */
-static void change_state(struct run *run, const struct pleat_take_config *config, enum pleat_block_state from,
-                         enum pleat_block_state to)
+/** The range's blocks are GOING_OFFLINE, or no longer. A driver may have asked for some that are OFFLINE. */
+static void set_going_offline(struct run *run, const struct pleat_take_config *config, bool going)
 {
     for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
          pfn += run->plain.block_frames) {
         struct plain_block *block = plain_block_of(&run->plain, pfn);
-        if (block->state == from)
-            block->state = to;
+        if (going)
+            block->held = block->state == PLEAT_BLOCK_OFFLINE;
+        block->state = going         ? PLEAT_BLOCK_GOING_OFFLINE
+                       : block->held ? PLEAT_BLOCK_OFFLINE
+                                     : PLEAT_BLOCK_ONLINE;
+        block->held &= going;
     }
 }
 
@@ -158,9 +161,10 @@ static void follow_taken(struct run *run, const struct test_take *take)
             run_write_stamps(run, pfn, 1, pfn);
     }
     if (config->goal == PLEAT_TAKE_TO_OFFLINE) {
-        change_state(run, config, PLEAT_BLOCK_ONLINE, PLEAT_BLOCK_OFFLINE);
-        for (uint64_t pfn = config->start_pfn; pfn < end; pfn += run->plain.block_frames)
+        for (uint64_t pfn = config->start_pfn; pfn < end; pfn += run->plain.block_frames) {
+            plain_block_of(&run->plain, pfn)->state = PLEAT_BLOCK_OFFLINE;
             run_unmap_block(run, pfn);
+        }
         if (take->by_driver)
             run_follow_removed(run, config->start_pfn / run->plain.block_frames,
                                config->frames / run->plain.block_frames);
@@ -179,7 +183,7 @@ static void take_over(struct run *run, struct test_take *take)
     take->active = false;
     plain_isolate(&run->plain, take->config.start_pfn, take->config.frames, -1);
     if (take->config.goal == PLEAT_TAKE_TO_OFFLINE)
-        change_state(run, &take->config, PLEAT_BLOCK_GOING_OFFLINE, PLEAT_BLOCK_ONLINE);
+        set_going_offline(run, &take->config, false);
 }
 
 void run_take_cancel(struct run *run, struct test_take *take)
@@ -224,7 +228,7 @@ static uint64_t owners_to_tell(struct run *run, const struct pleat_take_config *
          pfn += run->plain.block_frames) {
         const struct plain_block *block = plain_block_of(&run->plain, pfn);
         const struct test_range *range = run_range_of(run, block);
-        count += block->state == PLEAT_BLOCK_GOING_OFFLINE && (range->own_ops || range->by_driver);
+        count += !block->held && (range->own_ops || range->by_driver);
     }
     return count;
 }
@@ -302,12 +306,8 @@ void run_take_begin(struct run *run)
     take->active = true;
     plain_isolate(&run->plain, config->start_pfn, config->frames, 1);
     if (config->goal == PLEAT_TAKE_TO_OFFLINE)
-        change_state(run, config, PLEAT_BLOCK_ONLINE, PLEAT_BLOCK_GOING_OFFLINE);
-    /* What is OFFLINE already is nobody's for so long: it mustn't go online meanwhile. */
-    bool offline = false;
-    for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames; pfn += PAGEBLOCK)
-        offline |= plain_block_of(&run->plain, pfn)->state == PLEAT_BLOCK_OFFLINE;
-    if (offline || run_chance(run, 50)) {
+        set_going_offline(run, config, true);
+    if (run_chance(run, 50)) {
         while (step_take(run, take, 1 + run_draw(run, 2000)) == PLEAT_MORE)
             run->now_ns += run_draw(run, 2);
     }
