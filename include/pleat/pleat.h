@@ -88,7 +88,7 @@ struct pleat_boot_span {
 
 /** Everything zero means the defaults; cpus, highest_pfn and port.frame_pointer have to be there. */
 struct pleat_config {
-    const struct pleat_port *port; /**< must outlive the instance */
+    const struct pleat_port *port; /**< copied; its context must outlive the instance */
     unsigned cpus;                 /**< 1 to PLEAT_MAX_CPUS */
     unsigned nodes;                /**< 1 to PLEAT_MAX_NODES; 0: 1 */
     unsigned frame_shift;          /**< log2 of the bytes of a frame: 12, 14 or 16; 0: 12 */
@@ -250,8 +250,8 @@ struct pleat_range_config {
  * Adds a range: writes its memmap, then onlines its blocks as flags or policy say (a block that a listener
  * refuses stays OFFLINE; that isn't an error). The frames that hold the memmap must be accessible.
  * Errors: INVALID (also a forced zone DMA or DMA32 that ends below), EXISTS (the log names what is there),
- * NO_MEMORY (room for the memmap), UNSUPPORTED (a mode that can't serve). Effort: about 4.2 KiB written for a
- * block of 128 MiB.
+ * NO_MEMORY (room for the memmap), UNSUPPORTED (a mode that can't serve). Effort: about half a KiB written
+ * for a block of 128 MiB.
  */
 int pleat_add(struct pleat *pleat, const struct pleat_range_config *range);
 

@@ -13,8 +13,8 @@
  *        static inline void pleat_port_pin(void);
  *            From here to pleat_port_unpin(), this thread stays on its CPU and nothing else runs there
  *            that could call pleat_alloc() or pleat_free(): no preemption, no interrupt handler that
- *            allocates. Pinned stretches are short (the longest moves half a CPU's cache) and don't nest.
- *            Where a thread is a CPU, it does nothing.
+ *            allocates. Pinned stretches are short (the longest empty a CPU's caches, or search when
+ *            memory is nearly out) and don't nest. Where a thread is a CPU, it does nothing.
  *        static inline void pleat_port_unpin(void);
  *            Ends it.
  *        static inline void pleat_port_pause(void);
