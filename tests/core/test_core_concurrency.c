@@ -108,10 +108,16 @@ static uint64_t cookie_of(struct machine *machine, const struct record *record)
     return index | (record->generation & 0xffffffff) << 12;
 }
 
+static struct record *record_of(struct machine *machine, uint64_t cookie)
+{
+    uint64_t index = cookie & 0xfff;
+    return &machine->records[index / RECORDS][index % RECORDS];
+}
+
 /** Locks the record of a cookie; NULL if it isn't there (not yet, or no longer), and nothing is locked. */
 static struct record *lock_record(struct machine *machine, uint64_t pfn, unsigned order, uint64_t cookie)
 {
-    struct record *record = &machine->records[0][cookie & 0xfff];
+    struct record *record = record_of(machine, cookie);
     pthread_mutex_lock(&record->lock);
     if (record->live && record->pfn == pfn && record->order == order && cookie_of(machine, record) == cookie)
         return record;
@@ -138,7 +144,7 @@ static int patient_isolate(void *context, uint64_t pfn, unsigned order, uint64_t
 static int patient_migrate(void *context, uint64_t from, uint64_t to, unsigned order, uint64_t cookie)
 {
     struct machine *machine = context;
-    struct record *record = &machine->records[0][cookie & 0xfff];
+    struct record *record = record_of(machine, cookie);
     if (!record->live || record->pfn != from || record->order != order)
         broken(machine, "a locked frame has changed", from);
     move_content(machine, record, to);
@@ -151,7 +157,7 @@ static void patient_putback(void *context, uint64_t pfn, unsigned order, uint64_
     struct machine *machine = context;
     (void)pfn;
     (void)order;
-    pthread_mutex_unlock(&machine->records[0][cookie & 0xfff].lock);
+    pthread_mutex_unlock(&record_of(machine, cookie)->lock);
 }
 
 static int hasty_isolate(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
