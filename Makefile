@@ -54,12 +54,14 @@ BASE    := -std=c17 $(WARN) $(DEFINES) -Iinclude -Iports/$(PORT) $(PIC)
 GUEST   := $(BASE) -ffreestanding
 HOST    := $(BASE) -D_GNU_SOURCE -I. -pthread
 
-# What the library needs, and what the machine, the program and the tests need besides. Asked for when
-# first used, because pkg-config may only just have been installed by then.
+# What the library needs; what the machine, the program and the tests need besides, and the benchmarks
+# on top. Asked for when first used, because pkg-config may only just have been installed by then.
 LIBRARY_LIBS := -pthread -lnuma
-PACKAGED     := jansson libedit libuv liblzma gsl
+PACKAGED     := jansson libedit libuv liblzma
 MACHINE_CF    = $(eval MACHINE_CF := $$(shell pkg-config --cflags $(PACKAGED)))$(MACHINE_CF)
 MACHINE_LIBS  = $(eval MACHINE_LIBS := $$(shell pkg-config --libs $(PACKAGED)) -lm)$(MACHINE_LIBS)
+BENCH_CF      = $(eval BENCH_CF := $$(shell pkg-config --cflags gsl))$(BENCH_CF)
+BENCH_LIBS    = $(eval BENCH_LIBS := $$(shell pkg-config --libs gsl))$(BENCH_LIBS)
 LINK          = $(CC) $(CFLAGS) -Wl,--as-needed $(LDFLAGS)
 
 # ---- Sources ------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ $(call obj,$(guest_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 $(call obj,$(filter-out $(guest_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(HOST) $(MACHINE_CF) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS) $(HOST) $(MACHINE_CF) $(if $(filter bench/%,$<),$(BENCH_CF)) -MMD -MP -c $< -o $@
 
 $(static): $(lib_o)
 $(BUILD)/libmachine.a: $(call obj,$(machine_c))
@@ -168,7 +170,7 @@ $(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(stat
 $(benches): $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(bench_lib) $(machine) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
-	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
+	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(BENCH_LIBS) $(LIBRARY_LIBS) -o $@
 
 $(foreach e,$(examples),$(eval $(e): $(call obj,$(wildcard $(patsubst $(BUILD)/%,%,$(e))/*.c))))
 $(examples): $(static)
