@@ -2,8 +2,9 @@
  *
  * Allocating and freeing frames.
  *
- * Order 0 goes through the CPU's cache of its mobility: one read-modify-write (the CPU's word), the owner's
- * word, the cache. A free of a movable frame costs a second one, because an evacuation may be at work on it.
+ * Order 0 goes through the CPU's cache of its mobility: the CPU's word, the owner's word, the cache, all by
+ * plain loads and stores where the port has a fence. Where a free sees no isolation, no evacuation can be at
+ * work on the frame before this CPU has left its word.
  * Orders 1 to 8 come from a pageblock that the CPU has to itself, 9 and above are whole pageblocks.
  * Everything that isn't at home in this CPU's caches (another node, a special zone, an isolated block) goes
  * straight to the bits of its pageblock.
@@ -198,35 +199,57 @@ __attribute__((noinline)) static int64_t allocate_slow(struct core *core, unsign
     return pfn;
 }
 
+/* Takes a frame out of this CPU's cache, inside its word; PLEAT_E_NO_MEMORY: the cache is empty. */
+__attribute__((always_inline)) static inline int64_t cache_pop(struct core *core, struct cpu *cpu,
+                                                               unsigned mobility, pleat_tag tag)
+{
+    struct cache *cache = &cpu->caches[mobility];
+    uint32_t count = counter_get(&cache->count);
+    uint64_t pfn;
+
+    if (unlikely(!count))
+        return PLEAT_E_NO_MEMORY;
+    pfn = cache->pfn[count - 1];
+    counter_set(&cache->count, count - 1);
+    if (likely(core->owner_shift))
+        atomic_store_explicit(entry_owner(core, entry_of_block(core, pfn), pfn & core->block_mask),
+                              owner_word(mobility, 0, tag), memory_order_release);
+    return (int64_t)pfn;
+}
+
+/* There may be visitors, or the port has no fence. */
+__attribute__((noinline)) static int64_t allocate_visited(struct core *core, unsigned mobility, pleat_tag tag)
+{
+    struct cpu *cpu = cpu_pin(core);
+    int64_t pfn;
+
+    word_take(cpu);
+    pfn = cache_pop(core, cpu, mobility, tag);
+    word_give(cpu);
+    pleat_port_unpin();
+    return likely(pfn >= 0) ? pfn : allocate_slow(core, 0, mobility, tag);
+}
+
+/* Every way but the shortest ends in a call of its own, so that the shortest saves no registers. */
 int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_tag tag)
 {
     struct core *core = core_of(pleat);
-    struct cache *cache;
     struct cpu *cpu;
-    uint64_t pfn;
-    uint32_t count;
+    int64_t pfn;
 
     if (unlikely(order != 0 || flags >= MOBILITIES))
         return allocate_slow(core, order, flags, tag);
     if (flags == PLEAT_MOVABLE && unlikely(!core->owners[OWNER_INDEX(tag)].ops || !core->owner_shift))
         return PLEAT_E_INVALID;
-    cpu = cpu_begin(core);
-    cache = &cpu->caches[flags];
-    count = counter_get(&cache->count);
-    if (unlikely(!count)) {
-        cpu_end(cpu);
-        return allocate_slow(core, order, flags, tag);
+    cpu = cpu_pin(core);
+    if (unlikely(!cpu_enter_fast(core, cpu))) {
+        pleat_port_unpin();
+        return allocate_visited(core, flags, tag);
     }
-    pfn = cache->pfn[count - 1];
-    counter_set(&cache->count, count - 1);
-    if (likely(core->owner_shift)) {
-        uint64_t entry = entry_of(core, pfn);
-
-        atomic_store_explicit(entry_owner(core, entry, pfn & core->block_mask), owner_word(flags, 0, tag),
-                              memory_order_release);
-    }
-    cpu_end(cpu);
-    return (int64_t)pfn;
+    pfn = cache_pop(core, cpu, flags, tag);
+    cpu_leave_fast(cpu);
+    pleat_port_unpin();
+    return likely(pfn >= 0) ? pfn : allocate_slow(core, 0, flags, tag);
 }
 
 /* --- freeing ------------------------------------------------------------------------------------------- */
@@ -318,9 +341,9 @@ void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block,
     cpu_count_free(cpu, (int64_t)1 << order);
 }
 
-__attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cpu, uint64_t pfn,
-                                               unsigned order)
+__attribute__((noinline)) static int free_slow(struct core *core, uint64_t pfn, unsigned order)
 {
+    struct cpu *cpu = cpu_begin(core);
     struct block *block = block_of(core, pfn);
     uint64_t offset = pfn & core->block_mask;
     const char *refused;
@@ -351,50 +374,96 @@ __attribute__((noinline)) static int free_slow(struct core *core, struct cpu *cp
     return refused ? free_misuse(core, pfn, order, word, refused) : PLEAT_OK;
 }
 
-int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
+/* The mobility of a single frame in use that nobody evacuates; MOBILITIES: it is something else. By branches,
+ * so that the cache doesn't have to wait for the word. */
+static inline unsigned plain_mobility(uint64_t word)
 {
-    struct core *core = core_of(pleat);
-    unsigned mobility = PLEAT_UNMOVABLE;
-    struct cpu *cpu = cpu_begin(core);
+    unsigned kind = word & OWNER_KIND_MASK;
+
+    if (kind == STATE_MOVABLE)
+        return PLEAT_MOVABLE;
+    if (likely(kind == STATE_UNMOVABLE))
+        return PLEAT_UNMOVABLE;
+    return kind == (STATE_UNMOVABLE | OWNER_RECLAIMABLE) ? PLEAT_RECLAIMABLE : MOBILITIES;
+}
+
+enum push { PUSHED, CACHE_FULL, NOT_FOR_CACHES };
+
+/* Puts a frame into this CPU's cache, inside its word. Unless it is PUSHED, nothing has changed. */
+__attribute__((always_inline)) static inline enum push cache_push(struct core *core, struct cpu *cpu,
+                                                                  uint64_t pfn)
+{
     uint64_t entry = entry_of(core, pfn);
+    unsigned mobility = PLEAT_UNMOVABLE;
+    _Atomic uint64_t *owner = NULL;
     struct cache *cache;
     uint32_t count;
 
-    if (unlikely(order != 0 || (entry & ENTRY_HOME_MASK) != cpu->home))
-        return free_slow(core, cpu, pfn, order);
+    if (unlikely((entry & ENTRY_HOME_MASK) != cpu->home))
+        return NOT_FOR_CACHES;
     if (likely(core->owner_shift)) {
         uint64_t offset = pfn & core->block_mask;
-        _Atomic uint64_t *owner = entry_owner(core, entry, offset);
-        uint64_t word = atomic_load_explicit(owner, memory_order_relaxed);
+        uint64_t word;
 
         /* Where nobody has written owners' words yet, one that looks right is chance. */
         if (unlikely(!(entry_word(core, entry, offset) & WORD_INITIALISED)))
-            return free_slow(core, cpu, pfn, order);
-        if ((word & OWNER_KIND_MASK) == STATE_MOVABLE) {
-            if (unlikely(!atomic_compare_exchange_strong_explicit(owner, &word, 0, memory_order_acq_rel,
-                                                                  memory_order_relaxed)))
-                return free_slow(core, cpu, pfn, order);
-            mobility = PLEAT_MOVABLE;
-        } else if (likely((word & OWNER_KIND_MASK & ~OWNER_RECLAIMABLE) == STATE_UNMOVABLE &&
-                          !(entry & ENTRY_MOVABLE_ONLY))) {
-            atomic_store_explicit(owner, 0, memory_order_relaxed);
-            mobility = owner_mobility(word);
-        } else {
-            return free_slow(core, cpu, pfn, order);
-        }
-    } else if (entry & ENTRY_MOVABLE_ONLY) {
-        return free_slow(core, cpu, pfn, order);
+            return NOT_FOR_CACHES;
+        owner = entry_owner(core, entry, offset);
+        word = atomic_load_explicit(owner, memory_order_relaxed);
+        mobility = plain_mobility(word);
+        if (unlikely(mobility == MOBILITIES))
+            return NOT_FOR_CACHES;
     }
+    if (unlikely(entry & ENTRY_MOVABLE_ONLY && mobility != PLEAT_MOVABLE))
+        return NOT_FOR_CACHES;
     cache = &cpu->caches[mobility];
     count = counter_get(&cache->count);
-    if (unlikely(count == CACHE_FRAMES)) {
-        cache_empty_half(core, cpu, cache);
-        count = counter_get(&cache->count);
-    }
+    if (unlikely(count == CACHE_FRAMES))
+        return CACHE_FULL;
+    /* Nobody else may change it: an evacuation begins after every CPU has left that saw no isolation. */
+    if (likely(core->owner_shift))
+        atomic_store_explicit(owner, 0, memory_order_relaxed);
     cache->pfn[count] = pfn;
     counter_set(&cache->count, count + 1);
+    return PUSHED;
+}
+
+/* There may be visitors, or the port has no fence, or a cache is full. */
+__attribute__((noinline)) static int free_visited(struct core *core, uint64_t pfn)
+{
+    struct cpu *cpu = cpu_begin(core);
+    enum push push = cache_push(core, cpu, pfn);
+
+    if (push == CACHE_FULL) {
+        for (unsigned i = 0; i < MOBILITIES; i++) {
+            if (counter_get(&cpu->caches[i].count) == CACHE_FRAMES)
+                cache_empty_half(core, cpu, &cpu->caches[i]);
+        }
+        push = cache_push(core, cpu, pfn);
+    }
     cpu_end(cpu);
-    return PLEAT_OK;
+    return likely(push == PUSHED) ? PLEAT_OK : free_slow(core, pfn, 0);
+}
+
+int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order)
+{
+    struct core *core = core_of(pleat);
+    enum push push;
+    struct cpu *cpu;
+
+    if (unlikely(order != 0))
+        return free_slow(core, pfn, order);
+    cpu = cpu_pin(core);
+    if (unlikely(!cpu_enter_fast(core, cpu))) {
+        pleat_port_unpin();
+        return free_visited(core, pfn);
+    }
+    push = cache_push(core, cpu, pfn);
+    cpu_leave_fast(cpu);
+    pleat_port_unpin();
+    if (likely(push == PUSHED))
+        return PLEAT_OK;
+    return push == CACHE_FULL ? free_visited(core, pfn) : free_slow(core, pfn, 0);
 }
 
 void pleat_drain(struct pleat *pleat)

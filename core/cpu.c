@@ -8,12 +8,37 @@
 #include "check.h"
 #include "index.h"
 
-void cpu_wait(struct cpu *cpu)
+/* --- entering ------------------------------------------------------------------------------------------ */
+
+void word_wait(struct cpu *cpu)
 {
     do {
         while (atomic_load_explicit(&cpu->word, memory_order_relaxed))
             pleat_port_pause();
     } while (atomic_exchange_explicit(&cpu->word, 1, memory_order_acquire));
+}
+
+/* Enters each CPU's word in turn and does `work` there, if there is any. */
+static void visit_all(struct core *core, void (*work)(struct core *core, struct cpu *cpu, bool only_isolated),
+                      bool only_isolated)
+{
+    atomic_fetch_add(&core->visitors, 1);
+    if (core->port.fence_cpus)
+        core->port.fence_cpus(core->port.context);
+    for (unsigned i = 0; i < core->cpu_count; i++) {
+        struct cpu *cpu = &core->cpus[i];
+
+        /* Pinned, so that nothing on this CPU waits for a word that this thread holds. */
+        pleat_port_pin();
+        word_take(cpu);
+        while (atomic_load_explicit(&cpu->inside, memory_order_acquire))
+            pleat_port_pause();
+        if (work)
+            work(core, cpu, only_isolated);
+        word_give(cpu);
+        pleat_port_unpin();
+    }
+    atomic_fetch_sub_explicit(&core->visitors, 1, memory_order_release);
 }
 
 /* --- frames back to their pageblocks ------------------------------------------------------------------- */
@@ -398,26 +423,12 @@ static void cpu_drain(struct core *core, struct cpu *cpu, bool only_isolated)
 
 void core_drain(struct core *core, bool only_isolated)
 {
-    for (unsigned i = 0; i < core->cpu_count; i++) {
-        struct cpu *cpu = &core->cpus[i];
-
-        /* Pinned, so that nothing on this CPU waits for a word that this thread holds. */
-        pleat_port_pin();
-        cpu_enter(cpu);
-        cpu_drain(core, cpu, only_isolated);
-        cpu_leave(cpu);
-        pleat_port_unpin();
-    }
+    visit_all(core, cpu_drain, only_isolated);
 }
 
 void core_wait_all(struct core *core)
 {
-    for (unsigned i = 0; i < core->cpu_count; i++) {
-        pleat_port_pin();
-        cpu_enter(&core->cpus[i]);
-        cpu_leave(&core->cpus[i]);
-        pleat_port_unpin();
-    }
+    visit_all(core, NULL, false);
 }
 
 int64_t core_free_frames(struct core *core)

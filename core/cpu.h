@@ -2,51 +2,89 @@
  *
  * What each CPU has for itself, and the protocol that keeps it honest.
  *
- * Each CPU has a word that guards its caches and slots: taken with one read-modify-write, released with a
- * plain store. All use of metadata on behalf of a CPU is inside its word, so whoever takes each CPU's word in
- * turn knows afterwards that everybody has seen what he wrote before:
+ * Each CPU has a word that guards its caches and slots. All use of metadata on behalf of a CPU is inside its
+ * word, so whoever takes each CPU's word in turn knows afterwards that everybody has seen what he wrote
+ * before:
  *
  *   - isolate: set ISOLATED in the pageblocks' words and in the directory's entry, then drain: take each
  * word, give back what that CPU's caches and slots hold of isolated blocks. From then on a free finds the
  *     attribute in the entry and goes straight to the bits, and nothing allocates there.
  *   - remove a block: clear its entry in the directory, take each word once, then let the memmap go.
  *
- * On a shared word, allocation takes the count (refused when isolated) before it sets bits, and a free clears
- * its bits before it returns the count. So a count never promises a bit that isn't clear, and isolated with
- * a full count is quiet.
+ * A CPU enters its own word a hundred million times for each time that somebody else does. So the one who
+ * comes seldom pays: a CPU says "inside" with a plain store and looks whether there are visitors; a visitor
+ * says that he is there, has every CPU pass a barrier (the port's fence_cpus), takes the word with a
+ * read-modify-write and waits until its CPU isn't inside. Either the CPU's store came before its barrier, and
+ * the visitor sees it, or its look comes after, and it sees the visitor: then it takes back what it said and
+ * takes the word as a visitor does. It never waits for the fence, only for the word, so that a CPU that can't
+ * be interrupted holds nobody up. Where the port has no fence there is always a visitor.
+ *
+ * On a pageblock's shared word, allocation takes the count (refused when isolated) before it sets bits, and a
+ * free clears its bits before it returns the count. So a count never promises a bit that isn't clear, and
+ * isolated with a full count is quiet.
  */
 #ifndef PLEAT_CORE_CPU_H
 #define PLEAT_CORE_CPU_H
 
+#include "check.h"
 #include "memmap.h"
 
-void cpu_wait(struct cpu *cpu);
-
-static inline void cpu_enter(struct cpu *cpu)
+/* Enters this CPU, to which the caller is pinned, by plain stores; false: there may be visitors, and it isn't
+ * entered. Leave by cpu_leave_fast(). */
+static inline bool cpu_enter_fast(struct core *core, struct cpu *cpu)
 {
-    if (unlikely(atomic_exchange_explicit(&cpu->word, 1, memory_order_acquire)))
-        cpu_wait(cpu);
+    CHECK(!atomic_load_explicit(&cpu->inside, memory_order_relaxed));
+    atomic_store_explicit(&cpu->inside, 1, memory_order_relaxed);
+    /* The processor may swap these two, which is what the visitors' fence is for; the compiler mustn't. */
+    atomic_signal_fence(memory_order_seq_cst);
+    if (likely(!atomic_load_explicit(&core->visitors, memory_order_acquire)))
+        return true;
+    atomic_store_explicit(&cpu->inside, 0, memory_order_relaxed);
+    return false;
 }
 
-static inline void cpu_leave(struct cpu *cpu)
+static inline void cpu_leave_fast(struct cpu *cpu)
+{
+    atomic_store_explicit(&cpu->inside, 0, memory_order_release);
+}
+
+/* Waits for a CPU's word and takes it; given back by word_give(). */
+void word_wait(struct cpu *cpu);
+
+static inline void word_take(struct cpu *cpu)
+{
+    if (unlikely(atomic_exchange_explicit(&cpu->word, 1, memory_order_acquire)))
+        word_wait(cpu);
+}
+
+static inline void word_give(struct cpu *cpu)
 {
     atomic_store_explicit(&cpu->word, 0, memory_order_release);
+}
+
+/* This CPU, pinned. */
+static inline struct cpu *cpu_pin(struct core *core)
+{
+    pleat_port_pin();
+    return &core->cpus[pleat_port_cpu()];
 }
 
 /* Pins and enters this CPU. */
 static inline struct cpu *cpu_begin(struct core *core)
 {
-    struct cpu *cpu;
+    struct cpu *cpu = cpu_pin(core);
 
-    pleat_port_pin();
-    cpu = &core->cpus[pleat_port_cpu()];
-    cpu_enter(cpu);
+    if (!cpu_enter_fast(core, cpu))
+        word_take(cpu);
     return cpu;
 }
 
 static inline void cpu_end(struct cpu *cpu)
 {
-    cpu_leave(cpu);
+    if (likely(atomic_load_explicit(&cpu->inside, memory_order_relaxed)))
+        cpu_leave_fast(cpu);
+    else
+        word_give(cpu);
     pleat_port_unpin();
 }
 
@@ -115,10 +153,11 @@ void cache_empty_half(struct core *core, struct cpu *cpu, struct cache *cache);
 /* Allocates out of a slot, which is filled anew if need be. Order 0 to 8. */
 int64_t slot_allocate(struct core *core, struct cpu *cpu, const struct wish *wish, struct slot *slot);
 
-/* Empties all CPUs' caches and slots; with only_isolated, those of blocks with isolated pageblocks. */
+/* Empties all CPUs' caches and slots; with only_isolated, those of blocks with isolated pageblocks. Not
+ * pinned. */
 void core_drain(struct core *core, bool only_isolated);
 
-/* Takes each CPU's word once: whoever was inside before has left. */
+/* Takes each CPU's word once: whoever was inside before has left. Not pinned. */
 void core_wait_all(struct core *core);
 
 /* Frames in the allocator that nobody has. */

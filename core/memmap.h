@@ -25,6 +25,12 @@ static inline uint64_t entry_of(const struct core *core, uint64_t pfn)
     return atomic_load_explicit(&core->directory[number], memory_order_acquire);
 }
 
+/* The same for a frame that is known to be in a block. */
+static inline uint64_t entry_of_block(const struct core *core, uint64_t pfn)
+{
+    return atomic_load_explicit(&core->directory[pfn >> core->block_order], memory_order_acquire);
+}
+
 static inline unsigned entry_node(uint64_t entry)
 {
     return entry >> ENTRY_NODE_SHIFT & (PLEAT_MAX_NODES - 1);
@@ -50,11 +56,11 @@ static inline unsigned char *entry_hot(const struct core *core, uint64_t entry)
 /* Only with owners' words. `offset` is the frame's place in its block. */
 static inline _Atomic uint64_t *entry_owner(const struct core *core, uint64_t entry, uint64_t offset)
 {
-    uint64_t place = offset << core->owner_shift;
+    /* Without a branch: which side of the hot part a frame's word lies on, nothing predicts. */
+    uint64_t behind = -(uint64_t)(offset >= (entry & ENTRY_COLOUR_MASK) * FRAMES);
 
-    if (offset >= (entry & ENTRY_COLOUR_MASK) * FRAMES)
-        place += core->hot_bytes;
-    return (_Atomic uint64_t *)(void *)(entry_memmap(entry) + place);
+    return (_Atomic uint64_t *)(void *)(entry_memmap(entry) + (offset << core->owner_shift) +
+                                        (core->hot_bytes & behind));
 }
 
 static inline uint32_t entry_word(const struct core *core, uint64_t entry, uint64_t offset)

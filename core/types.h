@@ -222,8 +222,10 @@ struct cache {
 };
 
 struct cpu {
-    alignas(128) _Atomic uint32_t word; /* 1 while somebody is inside; guards all below */
-    uint32_t home;                      /* directory attribute of the frames that its caches may hold */
+    alignas(128) _Atomic uint32_t inside; /* 1 while its own CPU is inside that has met no visitor */
+    _Atomic uint32_t
+        word;      /* 1 while a visitor is inside, or its own CPU that has met one; guards all below */
+    uint32_t home; /* directory attribute of the frames that its caches may hold */
     uint32_t node;
     uint32_t number;
     _Atomic int64_t free_delta; /* frames that came to (went from) pageblocks' words by this CPU */
@@ -258,19 +260,21 @@ struct core {
     /* read on every allocation */
     struct cpu *cpus;
     _Atomic uint64_t *directory;
-    uint64_t block_mask;  /* frames of a block, less one */
-    uint32_t block_order; /* log2 of the frames of a block */
-    uint32_t owner_shift; /* log2 of the bytes of an owner's word; 0: there are none */
-    uint32_t hot_bytes;   /* of the hot part of a memmap */
-    uint32_t cpu_count;
     uint64_t block_count; /* entries of the directory */
+    uint64_t block_mask;  /* frames of a block, less one */
     struct owner *owners;
+    uint32_t block_order;               /* log2 of the frames of a block */
+    uint32_t owner_shift;               /* log2 of the bytes of an owner's word; 0: there are none */
+    uint32_t hot_bytes;                 /* of the hot part of a memmap */
+    uint32_t words_offset, head_offset; /* in the hot part */
+    _Atomic uint32_t visitors; /* who want into other CPUs' words; for ever 1 more if the port has no fence */
     /* the rest is cold */
     struct pleat_port port;
     uint64_t highest_pfn;
     uint64_t dma_end_pfn, dma32_end_pfn;
     uint64_t memmap_frames, memmap_bytes;
-    uint64_t words_offset, huge_offset, head_offset; /* in the hot part */
+    uint64_t huge_offset; /* in the hot part */
+    uint32_t cpu_count;
     uint64_t table_pfn, table_bytes;
     uint64_t watermark;
     uint64_t (*reclaim)(void *context, unsigned node, uint64_t frames);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <pleat/hosted.h>
+
 static void *frame_pointer(void *context, uint64_t pfn)
 {
     struct guest *guest = context;
@@ -58,7 +60,8 @@ void guest_init(struct guest *guest, uint64_t boot_frames, uint64_t frames)
         .cpus = 2, .highest_pfn = frames, .watermark_frames = 1, .port = &guest->port};
     int error;
 
-    *guest = (struct guest){.frames = frames, .port = {.frame_pointer = frame_pointer}};
+    *guest = (struct guest){.frames = frames,
+                            .port = {.frame_pointer = frame_pointer, .fence_cpus = pleat_hosted_fence()}};
     guest->port.context = guest;
     guest->memory = mmap(NULL, frames * 4096 + (128 << 20), PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -81,6 +81,12 @@ int pleat_hosted_run_cpus(unsigned cpus, void (*run)(void *context, unsigned cpu
 /** One machine's memory in this process, and the port that reaches it. */
 struct pleat_hosted;
 
+/**
+ * What a port of threads as CPUs may have as its fence_cpus: membarrier(). NULL where the host's kernel
+ * doesn't allow it.
+ */
+void (*pleat_hosted_fence(void))(void *context);
+
 /** What the port's fatal() does. */
 enum pleat_hosted_fatal {
     PLEAT_HOSTED_FATAL_STOPS = 0,  /**< it is misuse: see pleat_hosted_on_misuse() */

@@ -22,7 +22,8 @@
  *
  * 2. In a table of functions with a context, one for each instance, because they are cold.
  *
- * The smallest useful port has the four inline functions and frame_pointer.
+ * The smallest useful port has the four inline functions and frame_pointer. One that several CPUs use in
+ * earnest has fence_cpus too: it makes every pleat_alloc() and pleat_free() cheaper.
  */
 #ifndef PLEAT_PORT_H
 #define PLEAT_PORT_H
@@ -76,6 +77,20 @@ struct pleat_port {
      * PLEAT_E_MISUSE and changes nothing. NULL: as if it returned.
      */
     void (*fatal)(void *context, const char *line);
+
+    /**
+     * Returns after every CPU has passed a full memory barrier: what each of them did before is seen by the
+     * caller then, and what the caller did before is seen by each of them from its barrier on. An interrupt
+     * to every CPU does it, or membarrier() on Linux; with one CPU, nothing does. Where it is there, a CPU
+     * enters its own caches with plain stores, and who wants into another CPU's calls this first; NULL: each
+     * entry is an atomic read-modify-write.
+     *
+     * Called by who adds, takes, removes, drains, or allocates when memory is nearly out; never pinned, maybe
+     * under the hotplug lock, and with interrupts off if the caller of pleat_alloc() had them off. Several
+     * CPUs may be in it at once: whoever waits in it for others answers their fences meanwhile, and so must
+     * pleat_port_pause() if it can be called with interrupts off. Never fails.
+     */
+    void (*fence_cpus)(void *context);
 };
 
 #ifdef __cplusplus

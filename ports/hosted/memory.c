@@ -213,6 +213,7 @@ static int make(struct pleat_hosted *hosted)
         .clock_ns = clock_ns,
         .log = log_line,
         .fatal = fatal,
+        .fence_cpus = pleat_hosted_fence(),
     };
     return hosted_guard_add(hosted);
 }

@@ -5,11 +5,13 @@
 #include "hosted.h"
 
 #include <execinfo.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +41,21 @@ void pleat_hosted_cpu_set(unsigned cpu)
 unsigned pleat_hosted_cpu(void)
 {
     return pleat_hosted_thread.cpu;
+}
+
+/* --- Fences --------------------------------------------------------------------------------------------- */
+
+static void fence(void *context)
+{
+    (void)context;
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
+        hosted_stop("fence", "membarrier() fails, which worked before");
+}
+
+void (*pleat_hosted_fence(void))(void *context)
+{
+    /* Registering twice does no harm. */
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) ? NULL : fence;
 }
 
 /* --- Spins

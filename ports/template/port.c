@@ -37,5 +37,9 @@ void template_port_init(struct template_port *port)
 
         /* For a kernel that stops when its memory is mishandled: print the line, then halt. */
         .fatal = NULL,
+
+        /* With several CPUs: an interrupt to each that answers once it is served, so that a CPU gets at its
+         * own caches without an atomic. With one CPU: a function that does nothing. */
+        .fence_cpus = NULL,
     };
 }

@@ -487,7 +487,8 @@ static void run_cpu(void *context, unsigned cpu)
     atomic_fetch_sub(&everybody->machine->changers_left, 1);
 }
 
-static struct machine *machine_new(void)
+/* Without a fence, every CPU enters its word as a visitor does. */
+static struct machine *machine_new(bool fence)
 {
     static const uint8_t cpu_node[CPUS] = {0, 1, 0, 1, 0};
     static const struct pleat_boot_span spans[] = {
@@ -503,13 +504,16 @@ static struct machine *machine_new(void)
     print_message("# seed %llu\n", (unsigned long long)machine->seed);
 
     assert_int_equal(pleat_hosted_create(&machine->hosted, &hosted), 0);
-    struct pleat_config config = {.port = pleat_hosted_port(machine->hosted),
+    struct pleat_port port = *pleat_hosted_port(machine->hosted);
+    struct pleat_config config = {.port = &port,
                                   .cpus = CPUS,
                                   .nodes = 2,
                                   .cpu_node = cpu_node,
                                   .block_pageblocks = (unsigned)(BLOCK_FRAMES / PAGEBLOCK),
                                   .highest_pfn = highest,
                                   .watermark_frames = 16};
+    if (!fence)
+        port.fence_cpus = NULL;
     map(machine, 0, BOOT_BLOCKS * BLOCK_FRAMES);
     pleat_hosted_cpu_set(0);
     assert_int_equal(pleat_init(&machine->pleat, &config, spans, 2), 0);
@@ -530,10 +534,9 @@ static void machine_end(struct machine *machine)
     free(machine);
 }
 
-static void ranges_come_and_go_while_all_cpus_allocate_and_free(void **state)
+static void come_and_go(bool fence)
 {
-    (void)state;
-    struct machine *machine = machine_new();
+    struct machine *machine = machine_new(fence);
     struct everybody *everybody = calloc(1, sizeof(*everybody));
     everybody->machine = machine;
     uint64_t free_before = pleat_free_frames(&machine->pleat);
@@ -569,8 +572,21 @@ static void ranges_come_and_go_while_all_cpus_allocate_and_free(void **state)
     machine_end(machine);
 }
 
+static void ranges_come_and_go_while_all_cpus_allocate_and_free(void **state)
+{
+    (void)state;
+    come_and_go(true);
+}
+
+static void ranges_come_and_go_where_the_port_has_no_fence(void **state)
+{
+    (void)state;
+    come_and_go(false);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges_come_and_go_while_all_cpus_allocate_and_free)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges_come_and_go_while_all_cpus_allocate_and_free),
+                                       cmocka_unit_test(ranges_come_and_go_where_the_port_has_no_fence)};
     return cmocka_run_group_tests_name("core, all at once", tests, NULL, NULL);
 }

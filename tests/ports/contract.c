@@ -4,6 +4,7 @@
  */
 #include "contract.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "pleat_port.h"
@@ -88,6 +89,83 @@ static const char *pin_keeps_others_from_the_cpu(const struct contract *contract
     if (sum != 1000ul * (contract->on_all_cpus ? contract->cpus : 1))
         return "a count that was kept under the pin lost some";
     return NULL;
+}
+
+/** Dekker's game, as the core plays it: CPU 0 visits, the others say "inside" with plain stores. */
+struct fenced {
+    struct everywhere everywhere;
+    _Atomic unsigned visitors, left;
+    struct {
+        _Alignas(64) _Atomic unsigned inside;
+        _Atomic unsigned long entered;
+    } cpus[CONTRACT_CPUS];
+};
+
+static void linger(unsigned turns)
+{
+    for (volatile unsigned i = 0; i < turns; i++)
+        ;
+}
+
+static void visit(struct fenced *fenced)
+{
+    const struct contract *contract = fenced->everywhere.contract;
+    unsigned long before[CONTRACT_CPUS];
+
+    /* With the lines at hand, what isn't ordered shows soonest. */
+    for (unsigned cpu = 1; cpu < contract->cpus; cpu++)
+        (void)atomic_load_explicit(&fenced->cpus[cpu].inside, memory_order_relaxed);
+    atomic_store_explicit(&fenced->visitors, 1, memory_order_relaxed);
+    contract->port->fence_cpus(contract->port->context);
+    for (unsigned cpu = 1; cpu < contract->cpus; cpu++) {
+        while (atomic_load_explicit(&fenced->cpus[cpu].inside, memory_order_acquire))
+            pleat_port_pause();
+        before[cpu] = atomic_load_explicit(&fenced->cpus[cpu].entered, memory_order_relaxed);
+    }
+    linger(50);
+    for (unsigned cpu = 1; cpu < contract->cpus; cpu++) {
+        if (atomic_load_explicit(&fenced->cpus[cpu].entered, memory_order_relaxed) != before[cpu])
+            fenced->everywhere.broken = "a CPU had not seen after the fence what was written before it";
+    }
+    atomic_store_explicit(&fenced->visitors, 0, memory_order_release);
+}
+
+static void enter(struct fenced *fenced, unsigned cpu)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        atomic_store_explicit(&fenced->cpus[cpu].inside, 1, memory_order_relaxed);
+        atomic_signal_fence(memory_order_seq_cst);
+        if (!atomic_load_explicit(&fenced->visitors, memory_order_acquire))
+            atomic_store_explicit(&fenced->cpus[cpu].entered,
+                                  atomic_load_explicit(&fenced->cpus[cpu].entered, memory_order_relaxed) + 1,
+                                  memory_order_relaxed);
+        atomic_store_explicit(&fenced->cpus[cpu].inside, 0, memory_order_release);
+    }
+}
+
+static void fence_on_one_cpu(void *argument, unsigned cpu)
+{
+    struct fenced *fenced = argument;
+
+    if (cpu) {
+        while (atomic_load(&fenced->left))
+            enter(fenced, cpu);
+        return;
+    }
+    for (unsigned i = 0; i < 3000 && !fenced->everywhere.broken; i++) {
+        visit(fenced);
+        linger(i % 64);
+    }
+    atomic_store(&fenced->left, 0);
+}
+
+static const char *fence_orders_what_cpus_store(const struct contract *contract)
+{
+    struct fenced fenced = {.left = 1};
+
+    if (!contract->port->fence_cpus || !contract->on_all_cpus)
+        return NULL;
+    return run_everywhere(contract, fence_on_one_cpu, &fenced.everywhere);
 }
 
 /* --- Frames -----------------------------------------------------------------------------------------------
@@ -356,6 +434,7 @@ static const char *compilers_own_calls_are_there(const struct contract *contract
 const struct contract_check contract_checks[] = {
     {"cpu_number_holds_from_pin_to_unpin", cpu_number_holds_from_pin_to_unpin},
     {"pin_keeps_others_from_the_cpu", pin_keeps_others_from_the_cpu},
+    {"fence_orders_what_cpus_store", fence_orders_what_cpus_store},
     {"consecutive_frames_are_consecutive", consecutive_frames_are_consecutive},
     {"frames_hold_their_content", frames_hold_their_content},
     {"map_and_unmap_come_together", map_and_unmap_come_together},
