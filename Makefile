@@ -112,7 +112,9 @@ examples := $(patsubst %/,$(BUILD)/%,$(sort $(dir $(example_c))))
 all: $(static) $(shared) $(program) $(tests) $(examples)
 everything: all $(benches)
 
-# The Debian packages that the goals at hand need come first; PACKAGES_CHECKED=1 leaves them alone.
+# The Debian packages that the goals at hand need come first, before anything that make could run beside
+# the check: only one of the recipes that run at once can read an answer from the terminal.
+# PACKAGES_CHECKED=1 leaves packages alone.
 goals  := $(or $(MAKECMDGOALS),all)
 groups := build $(if $(filter run,$(goals)),run) $(if $(filter test coverage check,$(goals)),run test) \
           $(if $(filter bench,$(goals)),bench) $(if $(filter check format,$(goals)),check)
@@ -124,9 +126,9 @@ endif
 # Files that change when their text does: objects are compiled anew when the compiler or its flags
 # change, archives are made anew when a source appears or disappears.
 stamp = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
-$(BUILD)/flags: FORCE
+$(BUILD)/flags: FORCE | packages
 	$(call stamp,$(CC) $(CFLAGS) $(GUEST) $(HOST))
-$(BUILD)/sources: FORCE
+$(BUILD)/sources: FORCE | packages
 	$(call stamp,$(all_c))
 
 $(call obj,$(guest_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
@@ -149,7 +151,7 @@ $(static) $(machine) $(test_lib) $(bench_lib): $(BUILD)/sources
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
 # The shared library exports what the public headers name, and nothing else.
-$(BUILD)/exports: $(public_h)
+$(BUILD)/exports: $(public_h) | packages
 	@mkdir -p $(@D)
 	@{ echo '{ global:'; grep -hoE '\<pleat_[a-z0-9_]+' $^ | sort -u | sed 's/$$/;/'; echo 'local: *; };'; } >$@
 

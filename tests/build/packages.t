@@ -58,6 +58,12 @@ is 'and calls nobody' "$(calls)" ''
 out=$(on_terminal y)
 has 'yes is yes' "$(calls)" 'install -y --no-install-recommends jq$'
 
+# make runs several recipes at once, of which one alone has the terminal.
+out=$(echo n | env -u MAKEFLAGS -u MAKELEVEL -u PACKAGES_CHECKED PATH="$dir/bin:$PATH" YES= \
+    socat -t 10 - "SYSTEM:make -j4 BUILD=$dir/build all test,pty,setsid,ctty" 2>&1)
+has 'make asks too' "$out" 'Install them by sudo'
+is 'before it does anything else' "$(ls "$dir/build" 2>/dev/null)" ''
+
 user 0
 out=$(check build test)
 has 'root is not asked' "$out" '^exit 0$'
