@@ -9,7 +9,7 @@ socket=$dir/qmp
 connect() {
     [ -p "$dir/in" ] || mkfifo "$dir/in"
     : >"$dir/client"
-    timeout 60 socat - UNIX-CONNECT:"$socket" <"$dir/in" >"$dir/client" &
+    socat - UNIX-CONNECT:"$socket" <"$dir/in" >"$dir/client" &
     client=$!
     started="$started $client"
     exec 3>"$dir/in"
@@ -25,8 +25,13 @@ ask() {
     printf . >>"$dir/count"
     id=$(wc -c <"$dir/count")
     printf '{%s,"id":%d}\n' "$1" $id >&3
-    until_true sh -c "jq -e 'select(.id == $id)' $dir/client | grep -q ." || echo 'no answer'
-    jq -cS "select(.id == $id) | del(.id)" "$dir/client"
+    until_true answered $id || echo 'no answer'
+    cat "$dir/answer"
+}
+# answered ID: puts the answer into $dir/answer. What comes after it may be there in part only.
+answered() {
+    grep -qE "\"id\": *$1[,}]" "$dir/client" &&
+        { jq -cS "select(.id == $1) | del(.id)" "$dir/client" >"$dir/answer" || test -s "$dir/answer"; }
 }
 # qmp NAME [ARGUMENTS]
 qmp() {
@@ -34,10 +39,17 @@ qmp() {
 }
 # event NAME [FILTER]: waits for an event and prints its data.
 event() {
-    until_true sh -c "jq -e 'select(.event == \"$1\") | .data | ${2:-.}' $dir/client | grep -q ."
-    jq -cS "select(.event == \"$1\") | .data | ${2:-.}" "$dir/client"
+    until_true happened "$@" || echo 'no event'
+    cat "$dir/event"
+}
+# happened NAME [FILTER]: puts the data into $dir/event.
+happened() {
+    grep -q "\"$1\"" "$dir/client" &&
+        { jq -cS "select(.event == \"$1\") | .data | ${2:-.}" "$dir/client" >"$dir/event" || :; } &&
+        test -s "$dir/event"
 }
 
+begin=$(date +%s)
 # shellcheck disable=SC2086
 start machine $two_nodes -qmp unix:"$socket",server=on,wait=off
 until_true test -S "$socket"
@@ -76,9 +88,8 @@ has 'qom-get of no property' "$(qmp qom-get '{"path":"vm1","property":"nosuch"}'
 is 'qom-set' "$(qmp qom-set '{"path":"vm1","property":"requested-size","value":1073741824}')" '{"return":{}}'
 has 'the event of the new size' "$(event MEMORY_DEVICE_SIZE_CHANGE 'select(.size == 1073741824)')" \
     '{"id":"vm1","qom-path":"/machine/peripheral/vm1","size":1073741824}'
-sizes=$(jq -r 'select(.event == "MEMORY_DEVICE_SIZE_CHANGE" and .data.id == "vm1") |
-    .timestamp | .seconds * 1000000 + .microseconds' "$dir/client" | wc -l)
-ok 'its rate is limited' test "$sizes" -le 4
+sizes=$(jq -r 'select(.event == "MEMORY_DEVICE_SIZE_CHANGE" and .data.id == "vm1") | .event' "$dir/client" | wc -l)
+ok 'its rate is limited to one a second' test "$sizes" -le $(($(date +%s) - begin + 2))
 has 'events have a timestamp' "$(jq -c 'select(.event) | .timestamp | keys' "$dir/client")" \
     '^\["microseconds","seconds"\]$'
 is 'the new size' "$(qmp qom-get '{"path":"vm1","property":"size"}')" '{"return":1073741824}'
