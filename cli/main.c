@@ -12,9 +12,9 @@
 #include <pleat/version.h>
 
 static const struct pleat_command commands[] = {
+    {"run", "run a machine and its monitor", pleat_command_run},
     {"replay", "measure the core with a recorded or synthetic workload", pleat_command_replay},
     {"trace", "look into a recorded page-allocation trace, or cut a part out of it", pleat_command_trace},
-    {"run", "run a machine and its monitor", pleat_command_run},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -73,7 +73,7 @@ static int unknown_command(const char *name)
 
 static int help(int argc, char **argv)
 {
-    if (argc < 2) {
+    if (argc < 2 || (argc == 2 && !strcmp(argv[1], "help"))) {
         print_commands(stdout);
         return PLEAT_EXIT_OK;
     }

@@ -103,7 +103,64 @@ static int read_memory(struct pleat_machine_config *config, const char *text, st
                              message);
 }
 
-/* ---- -M ---- */
+/* ---- -accel, -M ---- */
+
+/* How the guest's CPUs would run says nothing here, but a name that is none is a mistake. */
+static int check_accelerator(const char *option, const char *name, size_t length,
+                             struct pleat_message *message)
+{
+    static const char *const known[] = {"tcg", "kvm", "hvf", "hax", "nvmm", "whpx", "qtest"};
+    char quoted[PLEAT_QUOTE_BYTES];
+
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (strlen(known[i]) == length && !strncmp(name, known[i], length))
+            return PLEAT_OK;
+    return pleat_message_set(message, PLEAT_E_INVALID,
+                             "%s: invalid accelerator %s, expected tcg, kvm, hvf, hax, nvmm, whpx or qtest",
+                             option, pleat_quote(quoted, name));
+}
+
+/* Of several, separated by colons, QEMU takes the first that works. */
+static int check_accelerators(const char *option, const char *names, struct pleat_message *message)
+{
+    int error;
+
+    for (;;) {
+        const size_t length = strcspn(names, ":");
+        error = check_accelerator(option, names, length, message);
+        if (error || !names[length])
+            return error;
+        names += length + 1;
+    }
+}
+
+static int read_accelerator(struct parse *parse, const char *text, struct pleat_message *message)
+{
+    static const struct pleat_option_key keys[] = {
+        {.name = "accel", .type = PLEAT_OPTION_STRING, .flags = PLEAT_OPTION_REQUIRED},
+        {.name = "thread", .type = PLEAT_OPTION_STRING},
+        {.name = "tb-size", .type = PLEAT_OPTION_STRING},
+        {.name = "one-insn-per-tb", .type = PLEAT_OPTION_ON_OFF},
+        {.name = "split-wx", .type = PLEAT_OPTION_ON_OFF},
+        {.name = "kernel-irqchip", .type = PLEAT_OPTION_STRING},
+        {.name = "kvm-shadow-mem", .type = PLEAT_OPTION_STRING},
+        {.name = "dirty-ring-size", .type = PLEAT_OPTION_STRING},
+        {.name = "notify-vmexit", .type = PLEAT_OPTION_STRING},
+        {.name = "notify-window", .type = PLEAT_OPTION_STRING},
+    };
+    struct pleat_options options;
+    int error = pleat_options_parse(&options, "-accel", text, "accel", message);
+
+    (void)parse;
+    if (!error)
+        error = pleat_options_check(&options, keys, COUNT(keys), message);
+    if (!error) {
+        const char *name = pleat_options_text(&options, "accel", "");
+        error = check_accelerator("-accel", name, strlen(name), message);
+    }
+    pleat_options_free(&options);
+    return error;
+}
 
 static int read_machine(struct parse *parse, const char *text, struct pleat_message *message)
 {
@@ -144,6 +201,8 @@ static int read_machine(struct parse *parse, const char *text, struct pleat_mess
                 pleat_quote(quoted, type));
         }
     }
+    if (!error)
+        error = check_accelerators("-machine", pleat_options_text(&options, "accel", "tcg"), message);
     if (!error)
         error =
             copy_text(parse->config->ram_memdev, sizeof parse->config->ram_memdev, "-machine: memory-backend",
@@ -910,7 +969,8 @@ static const struct {
      "[,unplugged-inaccessible=on|off|auto][,prealloc=on|off][,dynamic-memslots=off]\n"
      "[,fault=NAME[:after=N]...]",
      "a memory device"},
-    {"machine", "M", VALUE, read_machine, "pc|q35[,memory-backend=ID]", "the layout of memory; default pc"},
+    {"machine", "M", VALUE, read_machine, "pc|q35[,memory-backend=ID]",
+     "the layout of memory; default pc; -M is the same"},
     {"monitor", NULL, VALUE, read_monitor, "stdio|none", "the monitor's prompt"},
     {"qmp", NULL, VALUE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},
     {"S", NULL, NONE, read_stopped, "", "start with the guest's CPUs stopped"},
@@ -935,7 +995,7 @@ static const struct {
     {"log", NULL, VALUE, read_log, "FILE", "write the log there"},
     {"picture", NULL, VALUE, read_picture, "STEM", "at the end write STEM.svg and STEM.png"},
     /* QEMU's, where they say nothing that matters here. */
-    {"accel", NULL, VALUE, read_nothing, NULL, NULL},
+    {"accel", NULL, VALUE, read_accelerator, NULL, NULL},
     {"cpu", NULL, VALUE, read_nothing, NULL, NULL},
     {"uuid", NULL, VALUE, read_nothing, NULL, NULL},
     {"rtc", NULL, VALUE, read_nothing, NULL, NULL},
@@ -1026,7 +1086,7 @@ void pleat_machine_config_help(FILE *out)
 {
     fprintf(out, "Options of a machine; those of QEMU's are in QEMU's form.\n\n");
     for (size_t i = 0; i < COUNT(table) && table[i].form; i++) {
-        fprintf(out, "  -%s ", table[i].name);
+        fprintf(out, "  -%s%s", table[i].name, *table[i].form ? " " : "");
         for (const char *at = table[i].form; *at; at++) {
             fputc(*at, out);
             if (*at == '\n')

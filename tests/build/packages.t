@@ -26,7 +26,7 @@ check() {
 on_terminal() {
     rm -f "$dir/calls"
     printf '%s\n' "$1" |
-        PATH=$dir/bin:$PATH YES= socat -t 10 - 'SYSTEM:scripts/packages build test 2>&1; echo "exit $?",pty,setsid,ctty'
+        PATH=$dir/bin:$PATH YES= socat -t 60 - 'SYSTEM:scripts/packages build test 2>&1; echo "exit $?",pty,setsid,ctty'
 }
 calls() { cat "$dir/calls" 2>/dev/null; }
 
@@ -60,7 +60,7 @@ has 'yes is yes' "$(calls)" 'install -y --no-install-recommends jq$'
 
 # make runs several recipes at once, of which one alone has the terminal.
 out=$(echo n | env -u MAKEFLAGS -u MAKELEVEL -u PACKAGES_CHECKED PATH="$dir/bin:$PATH" YES= \
-    socat -t 10 - "SYSTEM:make -j4 BUILD=$dir/build all test,pty,setsid,ctty" 2>&1)
+    socat -t 60 - "SYSTEM:make -j4 BUILD=$dir/build all test,pty,setsid,ctty" 2>&1)
 has 'make asks too' "$out" 'Install them by sudo'
 is 'before it does anything else' "$(ls "$dir/build" 2>/dev/null)" ''
 

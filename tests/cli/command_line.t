@@ -27,6 +27,7 @@ expect 'help lists the commands'           0 stdout 'trace ' help
 expect '--help lists the commands'         0 stdout 'trace ' --help
 expect '--version'                         0 stdout 'pleat ' --version
 expect 'help of a command is its own page' 0 stdout 'Usage: pleat trace info FILE' help trace
+expect 'help of help is the list'          0 stdout 'trace ' help help
 expect 'an unknown command is named'       2 stderr "unknown command 'fold', expected one of " fold
 expect 'help of an unknown command'        2 stderr "unknown command 'fold'" help fold
 expect 'help takes one command'            2 stderr 'expected one command' help trace trace

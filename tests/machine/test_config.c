@@ -99,10 +99,11 @@ static void without_options_a_machine_is_as_small_as_that_of_QEMU(void **state)
 static void options_that_say_nothing_here_are_accepted(void **state)
 {
     (void)state;
-    struct pleat_machine_config *config = good(
-        "-M pc-q35-8.2,accel=kvm,usb=off -accel tcg -nodefaults -nographic -display none -no-reboot -name "
-        "guest=x,debug-threads=on -cpu host,-avx -S -enable-kvm --vga none -serial none -uuid 1-2 -rtc "
-        "base=utc");
+    struct pleat_machine_config *config =
+        good("-M pc-q35-8.2,accel=kvm:tcg,usb=off -accel tcg,thread=multi -nodefaults -nographic -display "
+             "none -no-reboot -name "
+             "guest=x,debug-threads=on -cpu host,-avx -S -enable-kvm --vga none -serial none -uuid 1-2 -rtc "
+             "base=utc");
 
     assert_int_equal(config->type, PLEAT_MACHINE_Q35);
     assert_true(config->no_reboot);
@@ -288,6 +289,10 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
         {"-m 1073741825B", "multiple of 4K"},
         {"-M virt", "-machine: unsupported machine type 'virt'"},
         {"-M pc,nvdimm=on", "'nvdimm'"},
+        {"-M pc,accel=kvm:nosuch", "-machine: invalid accelerator 'nosuch'"},
+        {"-accel nosuch", "-accel: invalid accelerator 'nosuch', expected tcg, kvm"},
+        {"-accel tcg:kvm", "-accel: invalid accelerator 'tcg:kvm'"},
+        {"-accel kvm,nosuch=1", "-accel: Invalid parameter 'nosuch'"},
         {"-M pc,memory-backend=none", "Memory backend 'none' not found"},
         {"-m 1G -M pc,memory-backend=r -object memory-backend-ram,id=r,size=2G", "does not match the size"},
         {"-display gtk", "-display: expects none, found 'gtk'"},
