@@ -199,6 +199,7 @@ int pleat_virtio_ring_add(struct pleat_virtio_ring *ring, const struct pleat_vir
         ring->slots[ring->last_unpublished].next_unpublished = id;
     }
     ring->last_unpublished = id;
+    RING_CHECK(ring);
     return PLEAT_OK;
 }
 
@@ -220,6 +221,7 @@ void pleat_virtio_ring_publish(struct pleat_virtio_ring *ring)
     } else {
         pleat_ring_split_publish(ring);
     }
+    RING_CHECK(ring);
 }
 
 bool pleat_virtio_ring_should_notify(struct pleat_virtio_ring *ring)
@@ -274,6 +276,7 @@ int pleat_virtio_ring_poll(struct pleat_virtio_ring *ring, uint64_t *token, uint
     ring->free_slots = (uint16_t)(ring->free_slots + chain->slots);
     ring->outstanding--;
     chain->state = CHAIN_NONE;
+    RING_CHECK(ring);
     return 1;
 }
 

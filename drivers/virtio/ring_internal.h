@@ -44,6 +44,13 @@ struct pleat_virtio_ring_slot {
     uint8_t state;
 };
 
+/* The invariants, after whatever changes the book-keeping; in debug builds only. */
+#ifdef PLEAT_DEBUG
+#define RING_CHECK(ring) (pleat_virtio_ring_is_valid(ring) ? (void)0 : __builtin_trap())
+#else
+#define RING_CHECK(ring) ((void)(ring))
+#endif
+
 /** Flags of a descriptor for buffers[i] of a chain that isn't in a table. */
 static inline uint16_t ring_descriptor_flags(const struct pleat_virtio_buffer *buffers, uint16_t i,
                                              uint16_t count)

@@ -345,13 +345,12 @@ static bool unit_is_valid(const struct pleat_virtio_mem_driver *driver, uint64_t
                pleat_virtio_mem_count_plugged(driver, sub_first_block(driver, unit, 0), g->blocks_per_unit);
 }
 
-bool pleat_virtio_mem_driver_is_valid(const struct pleat_virtio_mem_driver *driver)
+bool pleat_virtio_mem_books_are_valid(const struct pleat_virtio_mem_driver *driver)
 {
     uint64_t plugged = driver->outside_blocks;
     uint64_t ready = 0;
     uint64_t added = 0;
     uint64_t loose = 0;
-    uint64_t online = 0;
     for (uint64_t unit = 0; unit < driver->geometry.units; unit++) {
         if (!unit_is_valid(driver, unit)) {
             return false;
@@ -361,9 +360,17 @@ bool pleat_virtio_mem_driver_is_valid(const struct pleat_virtio_mem_driver *driv
         ready += u->ready_subs;
         added += u->added;
         loose += is_loose(u);
-        online += atomic_load(&u->online) != 0;
     }
     return plugged == driver->plugged_blocks && ready == driver->ready_subs && added == driver->units_added &&
-           loose == driver->units_loose && online == atomic_load(&driver->units_online) &&
+           loose == driver->units_loose &&
            plugged == pleat_virtio_mem_count_plugged(driver, 0, driver->geometry.region_blocks);
+}
+
+bool pleat_virtio_mem_driver_is_valid(const struct pleat_virtio_mem_driver *driver)
+{
+    uint64_t online = 0;
+    for (uint64_t unit = 0; unit < driver->geometry.units; unit++) {
+        online += atomic_load(&driver->units[unit].online) != 0;
+    }
+    return online == atomic_load(&driver->units_online) && pleat_virtio_mem_books_are_valid(driver);
 }

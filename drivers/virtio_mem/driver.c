@@ -215,6 +215,7 @@ int pleat_virtio_mem_driver_create(const struct pleat_virtio_mem_driver_config *
     pleat_virtio_mem_read_clock(driver);
     pleat_virtio_mem_reset(driver);
     say_what_is_left_out(driver);
+    BOOKS_CHECK(driver);
     *created = driver;
     return 0;
 }
@@ -364,6 +365,7 @@ enum pleat_virtio_mem_wake pleat_virtio_mem_driver_step(struct pleat_virtio_mem_
     look_at_flags(driver);
     do {
         outcome = advance(driver);
+        BOOKS_CHECK(driver);
         pleat_virtio_mem_read_clock(driver);
     } while (outcome == DONE_SOMETHING && driver->budget > 0);
     const uint64_t length_ns = driver->now_ns - begin_ns;
@@ -518,5 +520,6 @@ int pleat_virtio_mem_driver_attach(struct pleat_virtio_mem_driver *driver)
     pleat_virtio_mem_pause_end(&driver->device_pause);
     pleat_virtio_mem_ask_all(driver);
     pleat_virtio_mem_reset(driver);
+    BOOKS_CHECK(driver);
     return 0;
 }

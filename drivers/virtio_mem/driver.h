@@ -335,6 +335,15 @@ uint64_t pleat_virtio_mem_run_up(const struct pleat_virtio_mem_driver *driver, u
 /** The same, from just below `end` downwards. */
 uint64_t pleat_virtio_mem_run_down(const struct pleat_virtio_mem_driver *driver, uint64_t end, uint64_t limit,
                                    bool plugged);
+/** All of pleat_virtio_mem_driver_is_valid() but the count of units online, which callbacks change meanwhile.
+ */
+bool pleat_virtio_mem_books_are_valid(const struct pleat_virtio_mem_driver *driver);
+/* The books, after whatever changes them; in debug builds only. */
+#ifdef PLEAT_DEBUG
+#define BOOKS_CHECK(driver) (pleat_virtio_mem_books_are_valid(driver) ? (void)0 : __builtin_trap())
+#else
+#define BOOKS_CHECK(driver) ((void)(driver))
+#endif
 uint64_t pleat_virtio_mem_plugged_bytes(const struct pleat_virtio_mem_driver *driver);
 uint64_t pleat_virtio_mem_unit_plugged_bytes(const struct pleat_virtio_mem_driver *driver, uint64_t unit);
 uint64_t pleat_virtio_mem_ready_bytes(const struct pleat_virtio_mem_driver *driver);
