@@ -5,6 +5,8 @@
  */
 #include <pleat/resource.h>
 
+#include "check.h"
+
 /** Sets `*conflict` where the caller wants to know, and returns `error`. */
 static int refuse(int error, struct pleat_resource *who, struct pleat_resource **conflict)
 {
@@ -68,6 +70,7 @@ int pleat_resource_insert(struct pleat_resource *parent, struct pleat_resource *
     node->parent = parent;
     node->next = *link;
     *link = node;
+    CHECK(pleat_resource_is_valid(parent));
     return PLEAT_OK;
 }
 
@@ -96,6 +99,7 @@ int pleat_resource_insert_over(struct pleat_resource *parent, struct pleat_resou
             child->parent = node;
     }
     *link = node;
+    CHECK(pleat_resource_is_valid(parent));
     return PLEAT_OK;
 }
 
@@ -126,6 +130,7 @@ int pleat_resource_adjust(struct pleat_resource *node, uint64_t start, uint64_t 
     struct pleat_resource **link = link_at(parent, start);
     node->next = *link;
     *link = node;
+    CHECK(pleat_resource_is_valid(parent));
     return PLEAT_OK;
 }
 
@@ -138,15 +143,17 @@ int pleat_resource_remove(struct pleat_resource *node)
 
 int pleat_resource_remove_lift(struct pleat_resource *node)
 {
-    if (!node->parent)
+    struct pleat_resource *parent = node->parent;
+    if (!parent)
         return PLEAT_E_NOT_FOUND;
-    struct pleat_resource **link = link_at(node->parent, node->start);
+    struct pleat_resource **link = link_at(parent, node->start);
     for (*link = node->child; *link; link = &(*link)->next)
-        (*link)->parent = node->parent;
+        (*link)->parent = parent;
     *link = node->next;
     node->parent = NULL;
     node->child = NULL;
     node->next = NULL;
+    CHECK(pleat_resource_is_valid(parent));
     return PLEAT_OK;
 }
 
