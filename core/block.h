@@ -63,6 +63,10 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone);
 /* Takes an isolated block, all of whose frames are free or passed over, out of the allocator. */
 void block_go_offline(struct core *core, struct block *block);
 
+/* Invariants of what changes under the hotplug lock alone: they hold while others allocate. Part of
+ * pleat_is_valid(); logs what is wrong. */
+bool block_state_is_valid(struct core *core, struct block *block);
+
 /* pleat_take_begin(); `with_offline`: for whole blocks of the config's owner, of which some may be OFFLINE.
  * They stay so. */
 int take_begin(struct pleat *pleat, struct pleat_take *take, const struct pleat_take_config *config,

@@ -270,7 +270,7 @@ static bool pageblock_is_valid(struct core *core, struct block *block, unsigned 
     return true;
 }
 
-static bool block_is_valid(struct core *core, struct block *block, uint64_t *free)
+bool block_state_is_valid(struct core *core, struct block *block)
 {
     uint64_t pfn = block_start(core, block);
     unsigned isolated = 0;
@@ -279,15 +279,27 @@ static bool block_is_valid(struct core *core, struct block *block, uint64_t *fre
         return wrong(core, "the zone of an offline block", pfn, 1, 0);
     if (!block->zone)
         return true;
-    for (unsigned i = 0; i < core->block_pageblocks; i++) {
-        if (!pageblock_is_valid(core, block, i, free))
-            return false;
+    for (unsigned i = 0; i < core->block_pageblocks; i++)
         isolated += (pageblock_word(block, i) & WORD_ISOLATED) != 0;
-    }
     if (isolated != block->isolated_count)
         return wrong(core, "a block's isolated pageblocks", pfn, block->isolated_count, isolated);
     if ((isolated != 0) != ((block_entry(core, block) & ENTRY_ISOLATED) != 0))
         return wrong(core, "the isolated attribute of a block", pfn, !isolated, isolated != 0);
+    return true;
+}
+
+static bool block_is_valid(struct core *core, struct block *block, uint64_t *free)
+{
+    uint64_t pfn = block_start(core, block);
+
+    if (!block_state_is_valid(core, block))
+        return false;
+    if (!block->zone)
+        return true;
+    for (unsigned i = 0; i < core->block_pageblocks; i++) {
+        if (!pageblock_is_valid(core, block, i, free))
+            return false;
+    }
     for (unsigned mask = 1; mask < MASKS; mask++) {
         if (atomic_load(&block->masks[mask]) &&
             block_set_next(&block->zone->sets[SET_OF_MASK(mask)], block->number, block->number + 1) !=

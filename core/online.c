@@ -319,6 +319,7 @@ void block_go_online(struct core *core, struct block *block, struct zone *zone)
     online_count(core, zone, (int64_t)count);
     atomic_fetch_add_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     atomic_store_explicit(&block->state, PLEAT_BLOCK_ONLINE, memory_order_relaxed);
+    CHECK(block_state_is_valid(core, block));
     listeners_tell(core, PLEAT_ONLINE, block, zone);
 }
 
@@ -387,6 +388,7 @@ void block_go_offline(struct core *core, struct block *block)
     online_count(core, zone, -(int64_t)count);
     atomic_fetch_sub_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     atomic_store_explicit(&block->state, PLEAT_BLOCK_OFFLINE, memory_order_relaxed);
+    CHECK(block_state_is_valid(core, block));
     if (block->range.ops && block->range.ops->offline_frames)
         block->range.ops->offline_frames(pleat_of(core), block->range.context, block_start(core, block),
                                          block_frames(core));

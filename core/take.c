@@ -185,6 +185,7 @@ static int isolate_block(struct take *take, struct block *block, uint64_t offset
     }
     if (take->config.goal == PLEAT_TAKE_TO_OFFLINE)
         atomic_store_explicit(&block->state, PLEAT_BLOCK_GOING_OFFLINE, memory_order_relaxed);
+    CHECK(block_state_is_valid(core, block));
     return PLEAT_OK;
 }
 
@@ -203,6 +204,7 @@ static int unisolate_block(struct take *take, struct block *block, uint64_t offs
         pageblock_flags(core, block, (unsigned)i, 0, WORD_ISOLATED);
         isolation_less(core, block);
     }
+    CHECK(block_state_is_valid(core, block));
     if (take->config.goal == PLEAT_TAKE_TO_OFFLINE) {
         atomic_store_explicit(&block->state, PLEAT_BLOCK_ONLINE, memory_order_relaxed);
         listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
@@ -510,6 +512,7 @@ static int finish_fake_offline(struct take *take, struct block *block, uint64_t 
         count += withhold(core, block, (unsigned)i);
         isolation_less(core, block);
     }
+    CHECK(block_state_is_valid(core, block));
     online_count(core, block->zone, -(int64_t)count);
     atomic_fetch_sub_explicit(&core->free_base, (int64_t)count, memory_order_relaxed);
     return PLEAT_OK;
