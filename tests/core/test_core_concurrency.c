@@ -23,6 +23,8 @@
 #include <pleat/hosted.h>
 #include <pleat/pleat.h>
 
+#include "tests/support/random.h"
+
 #define PAGEBLOCK    PLEAT_PAGEBLOCK_FRAMES
 #define BLOCK_FRAMES (UINT64_C(8) * PAGEBLOCK)
 #define BOOT_BLOCKS  4
@@ -501,6 +503,7 @@ static struct machine *machine_new(bool fence)
     const char *seed = getenv("PLEAT_SEED"), *steps = getenv("PLEAT_STEPS");
     machine->seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
     machine->cycles = steps ? strtoul(steps, NULL, 0) : 12;
+    test_random_seed_runs(machine->seed);
     print_message("# seed %llu\n", (unsigned long long)machine->seed);
 
     assert_int_equal(pleat_hosted_create(&machine->hosted, &hosted), 0);
@@ -532,6 +535,7 @@ static void machine_end(struct machine *machine)
     pleat_hosted_destroy(machine->hosted);
     pleat_hosted_cpu_set(PLEAT_HOSTED_NO_CPU);
     free(machine);
+    test_random_seed_done();
 }
 
 static void come_and_go(bool fence)

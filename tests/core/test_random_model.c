@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tests/support/random.h"
 #include "tests/support/random_machine.h"
 
 static const struct {
@@ -64,6 +65,7 @@ static void run_machine(uint64_t seed, unsigned long steps)
 {
     struct run *run = calloc(1, sizeof(*run));
     assert_non_null(run);
+    test_random_seed_runs(seed);
     run->seed = seed;
     run->random = seed;
     run->now_ns = 1000;
@@ -82,6 +84,7 @@ static void run_machine(uint64_t seed, unsigned long steps)
     wind_up(run);
     run_end(run);
     free(run);
+    test_random_seed_done();
 }
 
 static unsigned long number_from(const char *name, unsigned long otherwise)

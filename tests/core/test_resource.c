@@ -15,6 +15,8 @@
 
 #include <pleat/resource.h>
 
+#include "tests/support/random.h"
+
 static struct pleat_resource make(const char *name, uint64_t start, uint64_t last)
 {
     return (struct pleat_resource){.name = name, .start = start, .last = last};
@@ -553,6 +555,7 @@ static void random_run(uint64_t seed, unsigned long steps)
 {
     struct model model = {.random = seed * UINT64_C(0x9e3779b97f4a7c15) | 1};
     seed_of_run = seed;
+    test_random_seed_runs(seed);
     model.base = draw(&model, 2) ? UINT64_MAX - (UNIVERSE - 1) : draw(&model, 1000);
     for (int node = 0; node < NODES; node++)
         model.parent[node] = -1;
@@ -584,6 +587,7 @@ static void random_run(uint64_t seed, unsigned long steps)
         }
         compare(&model);
     }
+    test_random_seed_done();
 }
 
 static void random_changes_agree_with_an_array_of_intervals(void **state)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <pleat/virtio_mem_device.h>

@@ -10,25 +10,17 @@
  *
  * A failing seed is printed; PLEAT_SEED=n runs it alone.
  */
-#include <inttypes.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/support/driver_fixture.h"
 #include "tests/support/random.h"
 
 enum { SEEDS = 150, OPERATIONS = 250 };
-
-/* Empty while nothing runs. */
-static char current_seed[64];
 
 struct run {
     struct test_random random;
@@ -346,7 +338,6 @@ static void a_random_run_keeps_to_the_rules_and_converges(void **state)
     uint64_t seed;
     for (unsigned number = 0; test_random_seed_number(number, 1, SEEDS, &seed); number++) {
         struct run run;
-        snprintf(current_seed, sizeof(current_seed), "# repeat with PLEAT_SEED=%" PRIu64 "\n", seed);
         begin(&run, seed);
         for (unsigned i = 0; i < OPERATIONS; i++) {
             operate(&run);
@@ -355,28 +346,10 @@ static void a_random_run_keeps_to_the_rules_and_converges(void **state)
         converge(&run);
         fixture_free(run.fixture);
     }
-    current_seed[0] = '\0';
-}
-
-/* Says how to repeat what failed, also where the model memory or the device has stopped the program. */
-static void say_seed(void)
-{
-    if (current_seed[0] != '\0') {
-        (void)!write(STDERR_FILENO, current_seed, strlen(current_seed));
-    }
-}
-
-static void say_seed_at_abort(int number)
-{
-    say_seed();
-    signal(number, SIG_DFL);
-    raise(number);
 }
 
 int main(void)
 {
-    atexit(say_seed);
-    signal(SIGABRT, say_seed_at_abort);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_random_run_keeps_to_the_rules_and_converges),
     };

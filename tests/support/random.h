@@ -7,7 +7,6 @@
 #define PLEAT_TESTS_RANDOM_H
 
 #include <stdint.h>
-#include <stdlib.h>
 
 struct test_random {
     uint64_t state;
@@ -38,17 +37,15 @@ static inline uint64_t test_random_below(struct test_random *random, uint64_t li
 
 /*
  * The seeds to run: PLEAT_SEED alone where it is set (decimal or 0x...), else `count` of them from `first`
- * on. Call it with 0, 1, 2 ...; 0 is returned when there are no more.
+ * on. Call it with 0, 1, 2 ...; 0 is returned when there are no more. Calls the two functions below.
  */
-static inline int test_random_seed_number(unsigned number, uint64_t first, unsigned count, uint64_t *seed)
-{
-    const char *given = getenv("PLEAT_SEED");
-    if (given) {
-        *seed = strtoull(given, NULL, 0);
-        return number == 0;
-    }
-    *seed = first + number;
-    return number < count;
-}
+int test_random_seed_number(unsigned number, uint64_t first, unsigned count, uint64_t *seed);
+
+/*
+ * What runs now runs with this seed. However the program ends before test_random_seed_done(), by a failed
+ * assertion, a signal, a sanitizer or a time-out, it says on stderr how to run this seed alone.
+ */
+void test_random_seed_runs(uint64_t seed);
+void test_random_seed_done(void);
 
 #endif
