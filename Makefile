@@ -14,7 +14,7 @@ PORT    ?= hosted
 DEBUG   :=
 T       :=
 V       :=
-# A debug build checks the core's invariants round every mutation; it has a folder of its own.
+# A debug build checks the invariants round every mutation; it has a folder of its own.
 ifneq ($(DEBUG),)
 BUILD   ?= build/debug
 CFLAGS  ?= -O1 -g
