@@ -194,8 +194,8 @@ enum {
  * Allocates 2^order frames, aligned to their size. Order 0 to 9 come from one pageblock, larger ones (to
  * PLEAT_MAX_ORDER) from neighbouring pageblocks of one memory block; those are unmovable. The content is
  * undefined. Returns the first PFN; or INVALID (order, flags, movable without owner's word or ops),
- * NO_MEMORY. Context: any CPU, not pinned. Effort: one atomic read-modify-write for order 0 out of the CPU's
- * cache.
+ * NO_MEMORY. Context: any CPU, not pinned. Effort: order 0 out of the CPU's
+ * cache takes a few loads and stores, and one atomic read-modify-write where the port has no fence_cpus.
  */
 int64_t pleat_alloc(struct pleat *pleat, unsigned order, unsigned flags, pleat_tag tag);
 
