@@ -7,6 +7,30 @@
 /** In a set of errors: it may come off all the same. */
 #define MAY_SUCCEED 1u
 
+/** What a take of the range has to deal with: nothing in blocks that are OFFLINE already. */
+static void look_for_take(const struct run *run, const struct pleat_take_config *config,
+                          struct pleat_look *look)
+{
+    uint64_t size = run->plain.block_frames;
+    uint64_t end = config->start_pfn + config->frames;
+    *look = (struct pleat_look){0};
+    for (uint64_t pfn = config->start_pfn, next; pfn < end; pfn = next) {
+        struct pleat_look part;
+        next = (pfn / size + 1) * size < end ? (pfn / size + 1) * size : end;
+        if (!plain_is_online(plain_block_of(&run->plain, pfn)))
+            continue;
+        plain_look(&run->plain, pfn, next - pfn, &part);
+        if (!look->unmovable)
+            look->first_obstacle_pfn = part.first_obstacle_pfn;
+        look->free += part.free;
+        look->movable += part.movable;
+        look->unmovable += part.unmovable;
+        look->memmap += part.memmap;
+        look->fake_offline += part.fake_offline;
+        look->absent += part.absent;
+    }
+}
+
 /** What pleat_take_begin() may answer, as a set of bits 1 << -error; 0: it has to come off. */
 static unsigned take_errors(struct run *run, const struct test_take *take)
 {
@@ -47,7 +71,7 @@ static unsigned take_errors(struct run *run, const struct test_take *take)
         if (pfn % run->plain.block_frames == 0 && block->state == PLEAT_BLOCK_NONE)
             pfn += run->plain.block_frames - 1;
     }
-    plain_look(&run->plain, config->start_pfn, config->frames, &look);
+    look_for_take(run, config, &look);
     if (config->goal == PLEAT_TAKE_TO_ALLOCATED && (look.memmap || look.fake_offline || look.absent))
         errors |= 1u << -PLEAT_E_STATE;
     if (look.unmovable)
@@ -290,7 +314,7 @@ void run_take_begin(struct run *run)
             struct pleat_look look, wanted;
             uint64_t moved;
             run_ask_take_report(run, take, &moved, &look);
-            plain_look(&run->plain, config->start_pfn, config->frames, &wanted);
+            look_for_take(run, config, &wanted);
             if (take->by_driver)
                 must(run,
                      run->blind || (look.unmovable == wanted.unmovable &&
