@@ -67,10 +67,8 @@ void block_go_offline(struct core *core, struct block *block);
  * pleat_is_valid(); logs what is wrong. */
 bool block_state_is_valid(struct core *core, struct block *block);
 
-/* pleat_take_begin(); `with_offline`: for whole blocks of the config's owner, of which some may be OFFLINE.
- * They stay so. */
-int take_begin(struct pleat *pleat, struct pleat_take *take, const struct pleat_take_config *config,
-               bool with_offline);
+/* Removes OFFLINE blocks, all of which their owner may remove. */
+void blocks_remove(struct core *core, uint64_t start_pfn, uint64_t blocks);
 
 /* Sets a pageblock's word of a block that isn't in use, from its bits, and puts it into the index. Returns
  * the count of free frames. */

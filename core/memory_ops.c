@@ -8,10 +8,6 @@
 
 struct job {
     struct pleat_take take;
-    struct pleat *pleat;
-    enum pleat_take_kind kind;
-    const struct pleat_memory_owner *owner;
-    uint64_t start_pfn;
     uint64_t frames;
 };
 _Static_assert(sizeof(struct job) <= sizeof(struct pleat_memory_job), "struct pleat_memory_job is too small");
@@ -108,26 +104,22 @@ static int memory_take_begin(void *context, struct pleat_memory_job *storage,
                              uint64_t address, uint64_t bytes, uint64_t deadline_ns)
 {
     struct job *job = job_of(storage);
-    struct pleat_take_config config = {.owner = owner, .deadline_ns = deadline_ns};
+    struct pleat_take_config config = {.goal = kind == PLEAT_TAKE_BLOCKS ? PLEAT_TAKE_TO_REMOVED
+                                                                         : PLEAT_TAKE_TO_FAKE_OFFLINE,
+                                       .owner = owner,
+                                       .deadline_ns = deadline_ns};
 
-    *job = (struct job){.kind = kind, .owner = owner, .pleat = context};
+    *job = (struct job){0};
     if (!owner || (unsigned)kind > PLEAT_TAKE_BLOCKS ||
-        !to_frames(context, address, bytes, &job->start_pfn, &job->frames))
+        !to_frames(context, address, bytes, &config.start_pfn, &config.frames))
         return PLEAT_E_INVALID;
-    config.start_pfn = job->start_pfn;
-    config.frames = job->frames;
-    config.goal = kind == PLEAT_TAKE_BLOCKS ? PLEAT_TAKE_TO_OFFLINE : PLEAT_TAKE_TO_FAKE_OFFLINE;
-    return take_begin(context, &job->take, &config, kind == PLEAT_TAKE_BLOCKS);
+    job->frames = config.frames;
+    return pleat_take_begin(context, &job->take, &config);
 }
 
 static int memory_take_step(void *context, struct pleat_memory_job *storage, uint64_t budget_bytes)
 {
-    struct job *job = job_of(storage);
-    int result = pleat_take_step(context, &job->take, budget_bytes >> pleat_frame_shift(context));
-
-    if (result == PLEAT_OK && job->kind == PLEAT_TAKE_BLOCKS)
-        result = pleat_remove(context, job->owner, job->start_pfn, job->frames);
-    return result;
+    return pleat_take_step(context, &job_of(storage)->take, budget_bytes >> pleat_frame_shift(context));
 }
 
 static void memory_take_cancel(void *context, struct pleat_memory_job *storage)

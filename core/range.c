@@ -151,7 +151,7 @@ static uint32_t memmap_prefix(const struct core *core, const struct range *range
     }
 }
 
-static void unlink_blocks(struct core *core, uint64_t start_pfn, uint64_t blocks)
+void blocks_remove(struct core *core, uint64_t start_pfn, uint64_t blocks)
 {
     uint64_t first = start_pfn >> core->block_order;
 
@@ -209,7 +209,7 @@ static int add_with_memmap_elsewhere(struct core *core, const struct pleat_range
         int64_t place = metadata_allocate(core, range->node, (range->flags & PLEAT_MEMMAP_HINT) != 0);
 
         if (place < 0) {
-            unlink_blocks(core, range->start_pfn, i);
+            blocks_remove(core, range->start_pfn, i);
             return (int)place;
         }
         link_block(core, range, i, (uint64_t)place);
@@ -316,7 +316,7 @@ int pleat_remove(struct pleat *pleat, const void *owner, uint64_t start_pfn, uin
     hotplug_lock(core);
     error = remove_check(core, owner, start_pfn, frames);
     if (!error)
-        unlink_blocks(core, start_pfn, frames >> core->block_order);
+        blocks_remove(core, start_pfn, frames >> core->block_order);
     hotplug_unlock(core);
     return error;
 }

@@ -27,7 +27,6 @@ struct take {
     struct core *core;
     struct pleat_take_config config;
     enum take_state state;
-    bool with_offline;   /* blocks that are OFFLINE are held, so that they stay so, and left alone else */
     unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
     uint64_t next_pfn;   /* everything before it was free when it was passed */
@@ -46,6 +45,17 @@ static struct take *take_of(struct pleat_take *take)
 static uint64_t end_of(const struct take *take)
 {
     return take->config.start_pfn + take->config.frames;
+}
+
+/* Blocks that are OFFLINE are held then, so that they stay so, and left alone else. */
+static bool removes(const struct take *take)
+{
+    return take->config.goal == PLEAT_TAKE_TO_REMOVED;
+}
+
+static bool goes_offline(const struct take *take)
+{
+    return take->config.goal == PLEAT_TAKE_TO_OFFLINE || removes(take);
 }
 
 /* --- begin --------------------------------------------------------------------------------------------- */
@@ -68,7 +78,7 @@ static int each_block(struct take *take,
             frames = end_of(take) - pfn;
         if (!block)
             return PLEAT_E_NOT_FOUND;
-        error = block->zone || !take->with_offline ? each(take, block, offset, frames) : PLEAT_OK;
+        error = block->zone || !removes(take) ? each(take, block, offset, frames) : PLEAT_OK;
         if (error)
             return error;
         pfn += frames;
@@ -82,7 +92,7 @@ static void hold_offline(struct take *take, enum pleat_block_state from, enum pl
 {
     struct core *core = take->core;
 
-    for (uint64_t pfn = take->config.start_pfn; take->with_offline && pfn < end_of(take);
+    for (uint64_t pfn = take->config.start_pfn; removes(take) && pfn < end_of(take);
          pfn += block_frames(core)) {
         struct block *block = block_of(core, pfn);
 
@@ -93,11 +103,11 @@ static void hold_offline(struct take *take, enum pleat_block_state from, enum pl
 
 /* The owner's alone, all of a range that goes only as a whole, and nobody else holds it: nothing stands in
  * the way of removing the blocks when they are offline. */
-static int check_offline(struct take *take)
+static int check_remove(struct take *take)
 {
     struct core *core = take->core;
 
-    for (uint64_t pfn = take->config.start_pfn; take->with_offline && pfn < end_of(take);
+    for (uint64_t pfn = take->config.start_pfn; removes(take) && pfn < end_of(take);
          pfn += block_frames(core)) {
         struct block *block = block_of(core, pfn);
 
@@ -119,7 +129,7 @@ static int check_block(struct take *take, struct block *block, uint64_t offset, 
 
     if (!everybody && !block_is_owned(block, owner))
         return PLEAT_E_NOT_OWNER;
-    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE && !block->range.removable)
+    if (goes_offline(take) && !block->range.removable)
         return PLEAT_E_NOT_OWNER;
     if (block_state(block) == PLEAT_BLOCK_GOING_OFFLINE)
         return PLEAT_E_BUSY;
@@ -132,20 +142,21 @@ static int check_block(struct take *take, struct block *block, uint64_t offset, 
     return PLEAT_OK;
 }
 
-static int check_config(struct core *core, const struct pleat_take_config *config)
+static int check_config(const struct take *take)
 {
-    uint64_t unit = config->goal == PLEAT_TAKE_TO_OFFLINE        ? block_frames(core)
+    const struct pleat_take_config *config = &take->config;
+    const struct core *core = take->core;
+    uint64_t unit = goes_offline(take)                           ? block_frames(core)
                     : config->goal == PLEAT_TAKE_TO_FAKE_OFFLINE ? FRAMES
                                                                  : 1;
 
-    if ((unsigned)config->goal > PLEAT_TAKE_TO_OFFLINE || !config->frames || config->start_pfn % unit ||
-        config->frames % unit)
+    if ((unsigned)config->goal > PLEAT_TAKE_TO_REMOVED || !config->frames || config->start_pfn % unit ||
+        config->frames % unit || (removes(take) && !config->owner))
         return PLEAT_E_INVALID;
     if (config->start_pfn >= core->highest_pfn || config->frames > core->highest_pfn - config->start_pfn)
         return PLEAT_E_NOT_FOUND;
-    if (config->goal != PLEAT_TAKE_TO_OFFLINE &&
-        config->start_pfn >> core->block_order !=
-            (config->start_pfn + config->frames - 1) >> core->block_order)
+    if (!goes_offline(take) && config->start_pfn >> core->block_order !=
+                                   (config->start_pfn + config->frames - 1) >> core->block_order)
         return PLEAT_E_INVALID;
     if (config->deadline_ns && !core->port.clock_ns)
         return PLEAT_E_UNSUPPORTED;
@@ -183,7 +194,7 @@ static int isolate_block(struct take *take, struct block *block, uint64_t offset
         pageblock_flags(core, block, (unsigned)i, WORD_ISOLATED, 0);
         block->isolated_count++;
     }
-    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE)
+    if (goes_offline(take))
         atomic_store_explicit(&block->state, PLEAT_BLOCK_GOING_OFFLINE, memory_order_relaxed);
     CHECK(block_state_is_valid(core, block));
     return PLEAT_OK;
@@ -205,7 +216,7 @@ static int unisolate_block(struct take *take, struct block *block, uint64_t offs
         isolation_less(core, block);
     }
     CHECK(block_state_is_valid(core, block));
-    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE) {
+    if (goes_offline(take)) {
         atomic_store_explicit(&block->state, PLEAT_BLOCK_ONLINE, memory_order_relaxed);
         listeners_tell(core, PLEAT_CANCEL_OFFLINE, block, block->zone);
     }
@@ -217,7 +228,7 @@ static int ask_listeners(struct take *take)
 {
     struct core *core = take->core;
 
-    if (take->config.goal != PLEAT_TAKE_TO_OFFLINE)
+    if (!goes_offline(take))
         return PLEAT_OK;
     for (uint64_t pfn = take->config.start_pfn; pfn < end_of(take); pfn += block_frames(core)) {
         struct block *block = block_of(core, pfn);
@@ -240,7 +251,7 @@ static int begin(struct take *take)
     struct core *core = take->core;
     int error;
 
-    error = check_offline(take);
+    error = check_remove(take);
     if (!error)
         error = each_block(take, check_block);
     /* Without owners' words nothing tells a frame in a CPU's cache from one in use. */
@@ -260,16 +271,14 @@ static int begin(struct take *take)
     return PLEAT_OK;
 }
 
-int take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config,
-               bool with_offline)
+int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config)
 {
     struct core *core = core_of(pleat);
     struct take *take = take_of(storage);
     int error;
 
-    *take = (struct take){
-        .core = core, .config = *config, .next_pfn = config->start_pfn, .with_offline = with_offline};
-    error = check_config(core, config);
+    *take = (struct take){.core = core, .config = *config, .next_pfn = config->start_pfn};
+    error = check_config(take);
     if (error)
         return error;
     hotplug_lock(core);
@@ -285,11 +294,6 @@ int take_begin(struct pleat *pleat, struct pleat_take *storage, const struct ple
     error = begin(take);
     hotplug_unlock(core);
     return error;
-}
-
-int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const struct pleat_take_config *config)
-{
-    return take_begin(pleat, storage, config, false);
 }
 
 /* --- evacuate ------------------------------------------------------------------------------------------ */
@@ -570,11 +574,15 @@ static int finish(struct take *take)
     static int (*const goals[])(struct take *, struct block *, uint64_t,
                                 uint64_t) = {[PLEAT_TAKE_TO_FAKE_OFFLINE] = finish_fake_offline,
                                              [PLEAT_TAKE_TO_ALLOCATED] = finish_allocated,
-                                             [PLEAT_TAKE_TO_OFFLINE] = finish_offline};
+                                             [PLEAT_TAKE_TO_OFFLINE] = finish_offline,
+                                             [PLEAT_TAKE_TO_REMOVED] = finish_offline};
 
     if (each_block(take, check_quiet) != PLEAT_OK)
         return PLEAT_MORE;
-    return each_block(take, goals[take->config.goal]);
+    each_block(take, goals[take->config.goal]);
+    if (removes(take))
+        blocks_remove(take->core, take->config.start_pfn, take->config.frames >> take->core->block_order);
+    return PLEAT_OK;
 }
 
 /* --- step, cancel, report ------------------------------------------------------------------------------ */
@@ -645,11 +653,10 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *storage, uint64_t bu
     hotplug_lock(core);
     node = entry_node(entry_of(core, take->config.start_pfn));
     result = step(take, budget);
-    if (result == PLEAT_OK) {
-        hold_offline(take, PLEAT_BLOCK_GOING_OFFLINE, PLEAT_BLOCK_OFFLINE);
+    if (result == PLEAT_OK)
         take->state = TAKE_ENDED;
-    } else if (result < 0 &&
-               !(ask = result == PLEAT_E_NO_MEMORY && core->reclaim && take->reclaims++ < RECLAIM_TRIES))
+    else if (result < 0 &&
+             !(ask = result == PLEAT_E_NO_MEMORY && core->reclaim && take->reclaims++ < RECLAIM_TRIES))
         lift(take);
     hotplug_unlock(core);
     if (ask) {

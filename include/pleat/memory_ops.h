@@ -123,7 +123,9 @@ struct pleat_memory_job {
 
 enum pleat_take_kind {
     PLEAT_TAKE_PIECE = 0, /**< the piece ends fake-offline */
-    PLEAT_TAKE_BLOCKS = 1 /**< whole memory blocks end OFFLINE and are then removed */
+    /** Whole memory blocks go offline and are removed, with nobody in between who could bring one of them
+     * online again. */
+    PLEAT_TAKE_BLOCKS = 1
 };
 
 struct pleat_memory_ops {

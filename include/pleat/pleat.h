@@ -305,7 +305,10 @@ int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
 enum pleat_take_goal {
     PLEAT_TAKE_TO_FAKE_OFFLINE = 0, /**< withheld until pleat_give(); whole pageblocks of one block */
     PLEAT_TAKE_TO_ALLOCATED = 1,    /**< the caller's; any frames inside one block; pleat_free_range() */
-    PLEAT_TAKE_TO_OFFLINE = 2       /**< whole memory blocks; listeners are asked first */
+    PLEAT_TAKE_TO_OFFLINE = 2,      /**< whole memory blocks; listeners are asked first */
+    /** As TO_OFFLINE, and then pleat_remove(), with nobody in between who could bring a block online again.
+     * Blocks of the range may be OFFLINE already: they are held so until the take ends. */
+    PLEAT_TAKE_TO_REMOVED = 3
 };
 
 struct pleat_take_config {
@@ -313,7 +316,8 @@ struct pleat_take_config {
     uint64_t frames;
     enum pleat_take_goal goal;
     pleat_tag tag; /**< of what is allocated */
-    /** Who added the range. NULL for TO_FAKE_OFFLINE: boot memory; for the other goals: anybody's. */
+    /** Who added the range. NULL for TO_FAKE_OFFLINE: boot memory; for TO_ALLOCATED and TO_OFFLINE:
+     * anybody's; not for TO_REMOVED. */
     const void *owner;
     uint64_t deadline_ns; /**< of the port's clock; 0: none */
 };
@@ -325,8 +329,9 @@ struct pleat_take {
 
 /**
  * Looks and isolates. An unmovable frame in the way fails it at once, before anything has moved.
- * Errors: INVALID, NOT_FOUND, NOT_OWNER, STATE, BUSY (another take is at work there), UNMOVABLE, REFUSED
- * (a listener), UNSUPPORTED (deadline without clock). After an error there is no take to end; the report
+ * Errors: INVALID, NOT_FOUND, NOT_OWNER (TO_REMOVED: also another granularity than the range was added for),
+ * STATE, BUSY (another take is at work there), UNMOVABLE, REFUSED (a listener), UNSUPPORTED (deadline without
+ * clock). After an error there is no take to end; the report
  * is filled in for UNMOVABLE.
  */
 int pleat_take_begin(struct pleat *pleat, struct pleat_take *take, const struct pleat_take_config *config);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Taking ranges back, where the memmap is in an unusual state: never written, isolated, holes between runs.
+ * Taking ranges back: where the memmap is in an unusual state (never written, isolated, holes between runs),
+ * and to be removed at once.
  */
 #include "core_fixture.h"
 
@@ -152,6 +153,91 @@ static void each_unmovable_allocation_is_told_once(void **state)
     fixture_free(f);
 }
 
+/* --- taken and removed in one --------------------------------------------------------------------------- */
+
+struct heard {
+    enum pleat_event last;
+    unsigned events;
+    bool refuse;
+};
+
+static int hear(void *context, enum pleat_event event, uint64_t start_pfn, uint64_t frames, unsigned node,
+                enum pleat_zone_kind zone)
+{
+    struct heard *heard = context;
+
+    (void)start_pfn;
+    (void)frames;
+    (void)node;
+    (void)zone;
+    heard->last = event;
+    heard->events++;
+    return heard->refuse ? PLEAT_E_REFUSED : PLEAT_OK;
+}
+
+static void blocks_are_removed_in_the_step_that_takes_them(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct pleat_range_config range = used_range(f);
+    struct heard heard = {0};
+    struct pleat_listener listener = {.event = hear, .context = &heard};
+    struct pleat_block_info info;
+
+    (void)state;
+    pleat_listener_add(&f->pleat, &listener);
+    heard.refuse = true;
+    assert_int_equal(take(f, range.start_pfn, range.frames, PLEAT_TAKE_TO_REMOVED, 0), PLEAT_E_REFUSED);
+    heard.refuse = false;
+    assert_int_equal(take(f, range.start_pfn, range.frames, PLEAT_TAKE_TO_REMOVED, 0), 0);
+    assert_int_equal(heard.last, PLEAT_CANCEL_OFFLINE);
+    assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), 0);
+    assert_int_equal(info.state, PLEAT_BLOCK_ONLINE);
+
+    assert_int_equal(take(f, range.start_pfn, range.frames, PLEAT_TAKE_TO_REMOVED, 100), 0);
+    assert_int_equal(heard.last, PLEAT_OFFLINE);
+    assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), PLEAT_E_NOT_FOUND);
+
+    /* What is offline already goes without anybody being asked. */
+    assert_int_equal(pleat_set_policy(&f->pleat, PLEAT_POLICY_OFFLINE, 0), 0);
+    range = used_range(f);
+    heard.events = 0;
+    assert_int_equal(take(f, range.start_pfn, range.frames, PLEAT_TAKE_TO_REMOVED, 100), 0);
+    assert_int_equal(heard.events, 0);
+    assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), PLEAT_E_NOT_FOUND);
+    fixture_free(f);
+}
+
+static void only_what_its_owner_may_remove_is_taken_to_be_removed(void **state)
+{
+    static const char other;
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct pleat_range_config range = {.name = "whole",
+                                       .owner = &owner,
+                                       .start_pfn = GIB_FRAMES,
+                                       .frames = 2 * BLOCK_FRAMES,
+                                       .memmap_mode = PLEAT_MEMMAP_RANGE};
+    struct pleat_take_config config = {.start_pfn = range.start_pfn, .goal = PLEAT_TAKE_TO_REMOVED};
+    struct pleat_take job;
+
+    (void)state;
+    assert_int_equal(pleat_add(&f->pleat, &range), 0);
+    config.frames = range.frames;
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), PLEAT_E_INVALID);
+    config.owner = &other;
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), PLEAT_E_NOT_OWNER);
+    config.owner = &owner;
+    config.frames = 3 * BLOCK_FRAMES;
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), PLEAT_E_NOT_FOUND);
+    /* Its memmaps are at the start of the range: half of it doesn't go, nor is it taken offline for nothing.
+     */
+    config.frames = BLOCK_FRAMES;
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), PLEAT_E_NOT_OWNER);
+    config.start_pfn = 0;
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), PLEAT_E_NOT_OWNER);
+    assert_int_equal(take(f, range.start_pfn, range.frames, PLEAT_TAKE_TO_REMOVED, 1000), 0);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +245,8 @@ int main(void)
         cmocka_unit_test(ranges_that_were_taken_dont_hide_the_runs_of_other_pageblocks),
         cmocka_unit_test(a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwards),
         cmocka_unit_test(each_unmovable_allocation_is_told_once),
+        cmocka_unit_test(blocks_are_removed_in_the_step_that_takes_them),
+        cmocka_unit_test(only_what_its_owner_may_remove_is_taken_to_be_removed),
     };
     return cmocka_run_group_tests_name("take", tests, NULL, NULL);
 }

@@ -90,12 +90,13 @@ int run_ask_give(struct run *run, const void *owner, uint64_t pfn, uint64_t fram
 int run_ask_take_begin(struct run *run, struct test_take *take)
 {
     const struct pleat_take_config *config = &take->config;
-    take->by_driver = config->goal != PLEAT_TAKE_TO_ALLOCATED && asks_as_driver(run, config->owner);
+    take->by_driver = (config->goal == PLEAT_TAKE_TO_FAKE_OFFLINE || config->goal == PLEAT_TAKE_TO_REMOVED) &&
+                      asks_as_driver(run, config->owner);
     if (!take->by_driver)
         return pleat_take_begin(&run->pleat, &take->take, config);
     return run->memory.ops->take_begin(
         run->memory.context, &take->job, config->owner,
-        config->goal == PLEAT_TAKE_TO_OFFLINE ? PLEAT_TAKE_BLOCKS : PLEAT_TAKE_PIECE,
+        config->goal == PLEAT_TAKE_TO_REMOVED ? PLEAT_TAKE_BLOCKS : PLEAT_TAKE_PIECE,
         bytes_of(run, config->start_pfn), bytes_of(run, config->frames), config->deadline_ns);
 }
 

@@ -56,7 +56,7 @@ struct test_range {
 /** A take in progress. */
 struct test_take {
     bool active;
-    bool by_driver; /**< `job` in place of `take`; TO_OFFLINE then ends with the blocks removed */
+    bool by_driver; /**< `job` in place of `take` */
     struct pleat_take take;
     struct pleat_memory_job job;
     struct pleat_take_config config;

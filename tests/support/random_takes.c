@@ -7,6 +7,12 @@
 /** In a set of errors: it may come off all the same. */
 #define MAY_SUCCEED 1u
 
+/** Whether whole blocks go. */
+static bool goes_offline(const struct pleat_take_config *config)
+{
+    return config->goal == PLEAT_TAKE_TO_OFFLINE || config->goal == PLEAT_TAKE_TO_REMOVED;
+}
+
 /** What a take of the range has to deal with: nothing in blocks that are OFFLINE already. */
 static void look_for_take(const struct run *run, const struct pleat_take_config *config,
                           struct pleat_look *look)
@@ -37,17 +43,17 @@ static unsigned take_errors(struct run *run, const struct test_take *take)
     const struct pleat_take_config *config = &take->config;
     uint64_t first = config->start_pfn / run->plain.block_frames;
     uint64_t blocks = config->frames / run->plain.block_frames;
-    bool removes = take->by_driver && config->goal == PLEAT_TAKE_TO_OFFLINE;
-    uint64_t unit = config->goal == PLEAT_TAKE_TO_OFFLINE        ? run->plain.block_frames
+    bool removes = config->goal == PLEAT_TAKE_TO_REMOVED;
+    uint64_t unit = goes_offline(config)                         ? run->plain.block_frames
                     : config->goal == PLEAT_TAKE_TO_FAKE_OFFLINE ? PAGEBLOCK
                                                                  : 1;
     unsigned errors = 0;
     struct pleat_look look;
-    if (!config->frames || config->start_pfn % unit || config->frames % unit)
+    if (!config->frames || config->start_pfn % unit || config->frames % unit || (removes && !config->owner))
         errors |= 1u << -PLEAT_E_INVALID;
     if (config->start_pfn >= run->plain.frames || config->frames > run->plain.frames - config->start_pfn)
         return errors | 1u << -PLEAT_E_NOT_FOUND;
-    if (config->goal != PLEAT_TAKE_TO_OFFLINE && config->frames &&
+    if (!goes_offline(config) && config->frames &&
         plain_block_of(&run->plain, config->start_pfn) !=
             plain_block_of(&run->plain, config->start_pfn + config->frames - 1))
         errors |= 1u << -PLEAT_E_INVALID;
@@ -60,7 +66,7 @@ static unsigned take_errors(struct run *run, const struct test_take *take)
         if (block->state == PLEAT_BLOCK_NONE)
             errors |= 1u << -PLEAT_E_NOT_FOUND;
         else if ((owned && run_owner_of(run, block) != config->owner) ||
-                 (config->goal == PLEAT_TAKE_TO_OFFLINE && !block->removable) ||
+                 (goes_offline(config) && !block->removable) ||
                  (removes &&
                   !run_may_remove(run, pfn / run->plain.block_frames, config->owner, first, blocks)))
             errors |= 1u << -PLEAT_E_NOT_OWNER;
@@ -85,7 +91,7 @@ static unsigned take_errors(struct run *run, const struct test_take *take)
 static void draw_take(struct run *run, struct pleat_take_config *config)
 {
     uint64_t block_frames = run->plain.block_frames;
-    *config = (struct pleat_take_config){.goal = (enum pleat_take_goal)run_draw(run, 3)};
+    *config = (struct pleat_take_config){.goal = (enum pleat_take_goal)run_draw(run, 4)};
     uint64_t block = run_draw_block(run, PLEAT_BLOCK_ONLINE);
     for (unsigned i = 0; i < 10 && !run->plain.block[block].removable; i++)
         block = run_draw_block(run, PLEAT_BLOCK_ONLINE);
@@ -94,8 +100,9 @@ static void draw_take(struct run *run, struct pleat_take_config *config)
     config->start_pfn = block * block_frames;
     switch (config->goal) {
     case PLEAT_TAKE_TO_OFFLINE:
+    case PLEAT_TAKE_TO_REMOVED:
         config->frames = (run_chance(run, 70) ? 1 : 1 + run_draw(run, 3)) * block_frames;
-        if (run_chance(run, 60))
+        if (run_chance(run, config->goal == PLEAT_TAKE_TO_OFFLINE ? 60 : 95))
             config->owner = run_owner_of(run, &run->plain.block[block]);
         break;
     case PLEAT_TAKE_TO_FAKE_OFFLINE:
@@ -148,7 +155,7 @@ void run_check_look(struct run *run, const struct pleat_look *look, const struct
              X(wanted->first_obstacle_pfn));
 }
 
-/** The range's blocks are GOING_OFFLINE, or no longer. A driver may have asked for some that are OFFLINE. */
+/** The range's blocks are GOING_OFFLINE, or no longer. Who removes them may have asked for OFFLINE ones. */
 static void set_going_offline(struct run *run, const struct pleat_take_config *config, bool going)
 {
     for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
@@ -172,7 +179,7 @@ static void follow_taken(struct run *run, const struct test_take *take)
         uint8_t kind = run->plain.kind[pfn];
         if (kind == PLAIN_MEMMAP || kind == PLAIN_MEMMAP_NORMAL || kind == PLAIN_ABSENT ||
             kind == PLAIN_WITHHELD || kind == PLAIN_OFFLINE) {
-            if (config->goal == PLEAT_TAKE_TO_OFFLINE && kind == PLAIN_WITHHELD)
+            if (goes_offline(config) && kind == PLAIN_WITHHELD)
                 plain_set(&run->plain, pfn, 1, PLAIN_OFFLINE);
             continue;
         }
@@ -184,12 +191,12 @@ static void follow_taken(struct run *run, const struct test_take *take)
         if (config->goal == PLEAT_TAKE_TO_ALLOCATED)
             run_write_stamps(run, pfn, 1, pfn);
     }
-    if (config->goal == PLEAT_TAKE_TO_OFFLINE) {
+    if (goes_offline(config)) {
         for (uint64_t pfn = config->start_pfn; pfn < end; pfn += run->plain.block_frames) {
             plain_block_of(&run->plain, pfn)->state = PLEAT_BLOCK_OFFLINE;
             run_unmap_block(run, pfn);
         }
-        if (take->by_driver)
+        if (config->goal == PLEAT_TAKE_TO_REMOVED)
             run_follow_removed(run, config->start_pfn / run->plain.block_frames,
                                config->frames / run->plain.block_frames);
     } else if (config->goal == PLEAT_TAKE_TO_FAKE_OFFLINE && config->owner) {
@@ -206,7 +213,7 @@ static void take_over(struct run *run, struct test_take *take)
 {
     take->active = false;
     plain_isolate(&run->plain, take->config.start_pfn, take->config.frames, -1);
-    if (take->config.goal == PLEAT_TAKE_TO_OFFLINE)
+    if (goes_offline(&take->config))
         set_going_offline(run, &take->config, false);
 }
 
@@ -276,7 +283,7 @@ static int step_take(struct run *run, struct test_take *take, uint64_t budget)
     }
     /* A callback of reclaim may free frames after the step has failed; it frees more, never less. */
     if (!result) {
-        uint64_t own = take->config.goal == PLEAT_TAKE_TO_OFFLINE ? owners_to_tell(run, &take->config) : 0;
+        uint64_t own = goes_offline(&take->config) ? owners_to_tell(run, &take->config) : 0;
         must(run, run->offline_calls == own,
              "%llu owners were told that a block is offline, in place of %llu", X(run->offline_calls),
              X(own));
@@ -329,7 +336,7 @@ void run_take_begin(struct run *run)
     must(run, !errors || errors & MAY_SUCCEED, "a take began in spite of 0x%x", errors);
     take->active = true;
     plain_isolate(&run->plain, config->start_pfn, config->frames, 1);
-    if (config->goal == PLEAT_TAKE_TO_OFFLINE)
+    if (goes_offline(config))
         set_going_offline(run, config, true);
     if (run_chance(run, 50)) {
         while (step_take(run, take, 1 + run_draw(run, 2000)) == PLEAT_MORE)
