@@ -309,6 +309,102 @@ static void policies_choose_zones_and_force_online_overrules(void **state)
     fixture_free(f);
 }
 
+static void each_policy_has_its_zone(void **state)
+{
+    static const struct {
+        enum pleat_online_policy policy;
+        enum pleat_block_state state;
+        enum pleat_zone_kind zone;
+    } policies[] = {
+        {PLEAT_POLICY_ONLINE, PLEAT_BLOCK_ONLINE, PLEAT_ZONE_NORMAL},
+        {PLEAT_POLICY_OFFLINE, PLEAT_BLOCK_OFFLINE, PLEAT_ZONE_NORMAL},
+        {PLEAT_POLICY_ONLINE_KERNEL, PLEAT_BLOCK_ONLINE, PLEAT_ZONE_NORMAL},
+        {PLEAT_POLICY_ONLINE_MOVABLE, PLEAT_BLOCK_ONLINE, PLEAT_ZONE_MOVABLE},
+        {PLEAT_POLICY_AUTO_MOVABLE, PLEAT_BLOCK_ONLINE, PLEAT_ZONE_MOVABLE},
+        {PLEAT_POLICY_PREFER_MOVABLE, PLEAT_BLOCK_ONLINE, PLEAT_ZONE_PREFER_MOVABLE},
+    };
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct pleat_block_info info;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+        struct pleat_range_config range = range_at(2 * i, 1);
+
+        assert_int_equal(pleat_set_policy(&f->pleat, policies[i].policy, 0), 0);
+        assert_int_equal(pleat_add(&f->pleat, &range), 0);
+        assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), 0);
+        assert_int_equal(info.state, policies[i].state);
+        if (info.state == PLEAT_BLOCK_ONLINE)
+            assert_int_equal(info.zone, policies[i].zone);
+        /* An owner who can't work otherwise isn't asked what the administrator's choice is. */
+        range = range_at(2 * i + 1, 1);
+        range.flags = PLEAT_ADD_FORCE_ONLINE;
+        range.force_zone = i % 2 ? PLEAT_ZONE_NORMAL : PLEAT_ZONE_MOVABLE;
+        assert_int_equal(pleat_add(&f->pleat, &range), 0);
+        assert_int_equal(pleat_block_info(&f->pleat, range.start_pfn, &info), 0);
+        assert_int_equal(info.state, PLEAT_BLOCK_ONLINE);
+        assert_int_equal(info.zone, range.force_zone);
+    }
+    assert_int_equal(
+        pleat_set_policy(&f->pleat, (enum pleat_online_policy)(PLEAT_POLICY_PREFER_MOVABLE + 1), 0),
+        PLEAT_E_INVALID);
+    fixture_free(f);
+}
+
+static void two_nodes(struct pleat_config *config)
+{
+    config->nodes = 2;
+    config->policy = PLEAT_POLICY_OFFLINE;
+}
+
+static void a_memmap_mode_that_cant_be_served_is_an_error_unless_hinted(void **state)
+{
+    /* All boot memory is on node 0. */
+    struct fixture *f = fixture_new(NULL, 0, two_nodes);
+    uint64_t before = pleat_free_frames(&f->pleat);
+    struct pleat_range_config range = range_at(0, 3);
+    struct pleat_range_info info;
+    struct pleat_look look;
+
+    (void)state;
+    range.node = 1;
+    range.memmap_mode = PLEAT_MEMMAP_NORMAL;
+    assert_int_equal(pleat_add(&f->pleat, &range), PLEAT_E_NO_MEMORY);
+    assert_int_equal(pleat_range_info(&f->pleat, range.start_pfn, &info), PLEAT_E_NOT_FOUND);
+    assert_int_equal(pleat_free_frames(&f->pleat), before);
+
+    /* First another node ... */
+    range.flags = PLEAT_MEMMAP_HINT;
+    assert_int_equal(pleat_add(&f->pleat, &range), 0);
+    assert_int_equal(pleat_range_info(&f->pleat, range.start_pfn, &info), 0);
+    assert_int_equal(info.memmap_mode, PLEAT_MEMMAP_NORMAL);
+    assert_int_equal(pleat_free_frames(&f->pleat), before - 3 * 66);
+    assert_int_equal(pleat_remove(&f->pleat, &owner_a, range.start_pfn, range.frames), 0);
+    assert_int_equal(pleat_free_frames(&f->pleat), before);
+
+    /* ... then another mode. There is room for two memmaps, which doesn't stay with them. */
+    while (pleat_alloc(&f->pleat, 7, PLEAT_ALLOC_RESERVE, PLEAT_NO_TAG) >= 0)
+        continue;
+    while (pleat_alloc(&f->pleat, 0, PLEAT_ALLOC_RESERVE, PLEAT_NO_TAG) >= 0)
+        continue;
+    assert_int_equal(pleat_look(&f->pleat, 0, 1024, &look), 0);
+    assert_int_equal(look.unmovable, 1024);
+    for (uint64_t pfn = 0; pfn < 256; pfn += 128)
+        assert_int_equal(pleat_free(&f->pleat, pfn, 7), 0);
+    range.node = 0;
+    range.flags = 0;
+    assert_int_equal(pleat_add(&f->pleat, &range), PLEAT_E_NO_MEMORY);
+    assert_int_equal(pleat_free_frames(&f->pleat), 256);
+    assert_true(pleat_is_valid(&f->pleat));
+    range.flags = PLEAT_MEMMAP_HINT;
+    assert_int_equal(pleat_add(&f->pleat, &range), 0);
+    assert_int_equal(pleat_range_info(&f->pleat, range.start_pfn, &info), 0);
+    assert_int_equal(info.memmap_mode, PLEAT_MEMMAP_BLOCK);
+    assert_int_equal(pleat_free_frames(&f->pleat), 256);
+    assert_int_equal(pleat_remove(&f->pleat, &owner_a, range.start_pfn, BLOCK_FRAMES), 0);
+    fixture_free(f);
+}
+
 static void boot_maps_may_have_holes_and_odd_edges(void **state)
 {
     static const struct pleat_boot_span spans[] = {
@@ -383,6 +479,8 @@ int main(void)
         cmocka_unit_test(memmap_modes_and_their_granularity),
         cmocka_unit_test(listeners_hear_in_order_and_can_refuse),
         cmocka_unit_test(policies_choose_zones_and_force_online_overrules),
+        cmocka_unit_test(each_policy_has_its_zone),
+        cmocka_unit_test(a_memmap_mode_that_cant_be_served_is_an_error_unless_hinted),
         cmocka_unit_test(boot_maps_may_have_holes_and_odd_edges),
         cmocka_unit_test(any_range_can_be_allocated_and_freed),
     };

@@ -165,6 +165,48 @@ static void movable_frames_fall_back_from_movable_zones_on(void **state)
     fixture_free(f);
 }
 
+/* Nodes 0, 1, 2 and 3 of 256 MiB each, in a row of which the ends are far apart. */
+static void four_nodes(struct pleat_config *config)
+{
+    static const uint8_t distances[] = {
+        10, 30, 20, 40, /* as node 0 sees it */
+        20, 10, 30, 20, /* two are equally near: the first of them comes first */
+        20, 30, 10, 40, /* */
+        40, 30, 20, 10,
+    };
+
+    config->nodes = 4;
+    config->node_distance = distances;
+}
+
+static void nearer_nodes_come_first(void **state)
+{
+    static const uint8_t order[4][4] = {{0, 2, 1, 3}, {1, 0, 3, 2}, {2, 0, 1, 3}, {3, 2, 1, 0}};
+    struct pleat_boot_span quarters[4];
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        quarters[i] =
+            (struct pleat_boot_span){.start_pfn = i * (GIB_FRAMES / 4), .frames = GIB_FRAMES / 4, .node = i};
+    for (unsigned home = 0; home < 4; home++) {
+        struct fixture *f = fixture_new(quarters, 4, four_nodes);
+        unsigned at = 0;
+        int64_t pfn;
+
+        while ((pfn = pleat_alloc(&f->pleat, 9, PLEAT_ALLOC_RESERVE | PLEAT_ALLOC_NODE(home),
+                                  PLEAT_NO_TAG)) >= 0) {
+            unsigned node;
+
+            (void)zone_of(f, pfn, &node);
+            while (at < 4 && order[home][at] != node)
+                at++;
+            assert_true(at < 4);
+        }
+        assert_int_equal(at, 3);
+        fixture_free(f);
+    }
+}
+
 static void the_nodes_own_cpu_decides_where_reclaim_is_asked(void **state)
 {
     struct fixture *f = fixture_new(spans, 2, two_nodes);
@@ -216,6 +258,7 @@ int main(void)
         cmocka_unit_test(each_wish_gets_its_zone),
         cmocka_unit_test(unmovable_frames_fall_back_by_zone_then_by_node),
         cmocka_unit_test(movable_frames_fall_back_from_movable_zones_on),
+        cmocka_unit_test(nearer_nodes_come_first),
         cmocka_unit_test(the_nodes_own_cpu_decides_where_reclaim_is_asked),
         cmocka_unit_test(memory_above_a_limit_isnt_forced_into_its_zone),
     };
