@@ -54,13 +54,25 @@ static struct pleat_resource *holder(struct core *core, uint64_t start, uint64_t
     }
 }
 
+static bool has_block(const struct core *core, uint64_t start_pfn, uint64_t frames)
+{
+    for (uint64_t pfn = start_pfn; pfn < start_pfn + frames; pfn += block_frames(core)) {
+        if (block_of(core, pfn))
+            return true;
+    }
+    return false;
+}
+
 int claims_check(struct core *core, uint64_t start_pfn, uint64_t frames)
 {
     uint64_t start = bytes_of(core, start_pfn);
     struct pleat_resource *conflict = NULL;
+    struct pleat_resource *node = holder(core, start, start + bytes_of(core, frames) - 1, &conflict);
     struct text text;
 
-    holder(core, start, start + bytes_of(core, frames) - 1, &conflict);
+    /* What holds all of the range is a window for memory to come, or memory itself. */
+    if (!conflict && has_block(core, start_pfn, frames))
+        conflict = node;
     if (!conflict)
         return PLEAT_OK;
     text_begin(&text);

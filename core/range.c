@@ -121,12 +121,6 @@ static int range_check(struct core *core, const struct pleat_range_config *confi
         return PLEAT_E_INVALID;
     if (claims_check(core, config->start_pfn, config->frames))
         return PLEAT_E_EXISTS;
-    for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames;
-         pfn += block_frames(core)) {
-        /* Where the boot map has a hole, its last block may still reach to. */
-        if (block_of(core, pfn))
-            return PLEAT_E_EXISTS;
-    }
     if (config->memmap_mode == PLEAT_MEMMAP_RANGE &&
         config->frames >> core->block_order >= config->frames / core->memmap_frames)
         return PLEAT_E_UNSUPPORTED;

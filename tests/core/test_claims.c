@@ -130,6 +130,18 @@ static void a_range_in_the_way_is_named(void **state)
     assert_string_equal(logged,
                         "memory can't be added at 0x40000000: there is \"virtio-mem vm0\" at 0x50000000 to "
                         "0x57ffffff");
+    /* Also what holds all of the new range. */
+    range.start_pfn = GIB_FRAMES + 2 * BLOCK_FRAMES;
+    range.frames = BLOCK_FRAMES;
+    logged[0] = '\0';
+    assert_int_equal(pleat_add(&f->pleat, &range), PLEAT_E_EXISTS);
+    assert_string_equal(logged,
+                        "memory can't be added at 0x50000000: there is \"virtio-mem vm0\" at 0x50000000 to "
+                        "0x57ffffff");
+    range.start_pfn = BLOCK_FRAMES;
+    assert_int_equal(pleat_add(&f->pleat, &range), PLEAT_E_EXISTS);
+    assert_string_equal(logged,
+                        "memory can't be added at 0x8000000: there is \"System RAM\" at 0x0 to 0x3fffffff");
     fixture_free(f);
 }
 
