@@ -340,18 +340,24 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *take, const struct 
  * Goes on: at most about `budget` frames are looked at or moved. PLEAT_MORE: call again. 0: done. UNMOVABLE,
  * NO_MEMORY (nowhere to move to), TIMEOUT: failed and ended, isolation lifted, no frame lost; what was moved
  * stays moved. Pinned frames are tried again while there is a deadline that hasn't passed; without one three
- * times.
+ * times. STATE: there is no unfinished take.
  */
 int pleat_take_step(struct pleat *pleat, struct pleat_take *take, uint64_t budget);
 
 /** Ends an unfinished take: the isolation is lifted. No effect on one that has ended. */
 void pleat_take_cancel(struct pleat *pleat, struct pleat_take *take);
 
-/** How far it came: frames looked at and moved, and what stood in the way. */
+/**
+ * How far it came, at any time from _begin on: frames moved so far, of those that were movable when it began
+ * (look->movable), and what stands in the way, as of the last time that the range was gone over
+ * (look->unmovable, look->pinned, look->first_obstacle_pfn). The rest of `look` is as it was at _begin.
+ */
 void pleat_take_report(const struct pleat_take *take, uint64_t *moved, struct pleat_look *look);
 
-/** Any range inside one block, free frames or not, allocated in one go: begin and step until it ends.
- * Errors as those. `attempts`: steps of 512 frames at most, 0: no limit but the pins' three tries. */
+/** Any range inside one block, free frames or not, allocated in one go: begins a take TO_ALLOCATED, without a
+ * deadline, and steps until it ends; pinned frames are tried three times. The frames are unmovable, of order
+ * 0 and with `tag`, and are freed together or one by one. Errors as those. The hotplug lock is free between
+ * two stretches of about 512 frames. */
 int pleat_alloc_range(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, pleat_tag tag);
 
 /** Frees frames that a take allocated, or a part of them. Errors: MISUSE (not all are allocated so; nothing
