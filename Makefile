@@ -96,8 +96,9 @@ tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
 # Builds for debugging, sanitizers and coverage aren't what is installed.
 special := $(DEBUG)$(findstring -fsanitize,$(CFLAGS))$(findstring --coverage,$(CFLAGS))
 scripts := $(filter-out $(if $(special),tests/build/%),$(wildcard tests/*/*.t))
-# These run in a debug build too.
-model_tests := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t))))
+# These run in a debug build too: there the core checks itself, and the hosted port who calls it.
+debug_too := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t)))) \
+	$(filter $(BUILD)/tests/ports/test_hosted%,$(tests))
 benches := $(patsubst %.c,$(BUILD)/%,$(bench_c))
 fuzzers := $(patsubst %.c,$(BUILD)/%,$(fuzz_c))
 # Each folder of examples/ is one program.
@@ -221,9 +222,9 @@ run: all
 	@[ -x scripts/run-demo ] || { echo 'make run: scripts/run-demo is missing from this tree' >&2; exit 1; }
 	@BUILD=$(BUILD) scripts/run-demo
 
-# Every test; T=TEXT builds and runs only those whose name contains TEXT. The model tests of the core
-# run a second time in a debug build, under the name build/debug/tests/...
-debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(model_tests)))
+# Every test; T=TEXT builds and runs only those whose name contains TEXT. The model tests of the core and the
+# tests of the hosted port run a second time in a debug build, under the name build/debug/tests/...
+debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(debug_too)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
 test: $(if $(T),$(program) $(filter $(tests),$(chosen)),all) $(if $(filter $(debug),$(chosen)),debug-tests)
