@@ -227,7 +227,8 @@ run: all
 debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(debug_too)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
-test: $(if $(T),$(program) $(filter $(tests),$(chosen)),all) $(if $(filter $(debug),$(chosen)),debug-tests)
+wanted := $(program) $(filter $(tests),$(chosen)) $(if $(filter tests/examples/%,$(chosen)),$(examples))
+test: $(if $(T),$(wanted),all) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
 		--exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
