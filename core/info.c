@@ -263,8 +263,8 @@ static bool pageblock_is_valid(struct core *core, struct block *block, unsigned 
         return wrong(core, "a pageblock's count", pfn, WORD_FREE_COUNT(word) + slot, clear);
     if (mask < MASKS && !has_a_place(block, pageblock))
         return wrong(core, "a pageblock's place in its block's masks", pfn, 0, 1);
-    if (clear && initialised && WORD_HINT(word) < bits_largest_run(block_bits(block, pageblock)) &&
-        !(word & WORD_OWNED) && WORD_HINT(word) == 0)
+    if (clear && initialised && !(word & WORD_OWNED) &&
+        WORD_HINT(word) < bits_largest_run(block_bits(block, pageblock)))
         return wrong(core, "a pageblock's longest run", pfn, WORD_HINT(word),
                      bits_largest_run(block_bits(block, pageblock)));
     return true;
