@@ -100,9 +100,7 @@ static void metadata_release(struct core *core, uint64_t pfn)
     cpu_end(cpu);
 }
 
-/* --- adding
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- adding --------------------------------------------------------------------------------------------- */
 
 static int range_check(struct core *core, const struct pleat_range_config *config)
 {
@@ -276,9 +274,7 @@ int pleat_add(struct pleat *pleat, const struct pleat_range_config *config)
     return error;
 }
 
-/* --- removing
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- removing ------------------------------------------------------------------------------------------- */
 
 static int remove_check(struct core *core, const void *owner, uint64_t start_pfn, uint64_t frames)
 {

@@ -5,24 +5,26 @@
  *   owner's word   64 bits a frame: who has it, whether it can be moved (may be left out)
  *   bits           512 a pageblock, one cache line: set = not free (or absent, withheld, in a CPU's cache)
  *   huge owner     64 bits a pageblock: the owner's word of a pageblock that is allocated whole; beside the
- * words, because owners' words of pageblocks' first frames would share a few cache sets word           32
- * bits a pageblock: free count, mobility, flags, where it stands in the index block          the head of a
- * memory block's memmap: masks of its pageblocks by class zone           sets of blocks by class, so that a
- * search costs the same in any amount of memory cpu            what one CPU has taken for itself: caches of
- * frames, pageblocks ("slots") core           the instance
+ *                  words, because owners' words of pageblocks' first frames would share a few cache sets
+ *   word           32 bits a pageblock: free count, mobility, flags, where it stands in the index
+ *   block          the head of a memory block's memmap: masks of its pageblocks by class
+ *   zone           sets of blocks by class, so that a search costs the same in any amount of memory
+ *   cpu            what one CPU has taken for itself: caches of frames, pageblocks ("slots")
+ *   core           the instance
  *
  * A memmap is one piece of memory: owners' words of the first `colour` pageblocks, then the hot part (bits,
  * words, head), then the other owners' words. The colour differs from block to block so that the hot parts
  * of all blocks, which begin at equal addresses modulo a block, don't meet in the same cache sets.
  *
- * Invariants, with n(X) for the number of frames that are X:
- *   a pageblock that isn't initialised has neither bits nor owners' words: what its flags don't say is free,
- *     but for the memmap frames at the block's start
- *   bits clear in an initialised pageblock = word.count + count of the slot that has it (when nobody is
- * inside) word.class != NONE        = not owned, isolated, huge, withheld, absent, offline, and count > 0 a
- * pageblock with a class stands in at least one mask of its block (stale extra places are allowed) a mask
- * that isn't empty has its block in the zone's set (stale extra places are allowed) free frames =
- * core.free_base + sum over CPUs (free_delta + cached + counts of slots)
+ * Invariants:
+ *   - a pageblock that isn't initialised has neither bits nor owners' words: what its flags don't say is
+ *     free, but for the memmap frames at the block's start
+ *   - bits clear in an initialised pageblock = word.count + count of the slot that has it (when nobody is
+ *     inside), and no free run of it is of a larger order than word.hint, unless a slot has it
+ *   - word.class != NONE = not owned, isolated, huge, withheld, absent, offline, and count > 0
+ *   - a pageblock with a class stands in at least one mask of its block (stale extra places are allowed)
+ *   - a mask that isn't empty has its block in the zone's set (stale extra places are allowed)
+ *   - free frames = core.free_base + sum over CPUs (free_delta + cached + counts of slots)
  */
 #ifndef PLEAT_CORE_TYPES_H
 #define PLEAT_CORE_TYPES_H
@@ -104,8 +106,7 @@ static inline unsigned owner_mobility(uint64_t word)
     return OWNER_STATE(word) == STATE_MOVABLE ? PLEAT_MOVABLE : (unsigned)(word >> 6 & 1);
 }
 
-/* --- pageblock's word ------------------------------------------------------------------------------------
- */
+/* --- pageblock's word ----------------------------------------------------------------------------------- */
 
 #define WORD_COUNT_MASK     0x3ffu
 #define WORD_MOBILITY_SHIFT 10
@@ -141,8 +142,7 @@ enum pageblock_class {
 #define SET_OF_MASK(mask)              ((mask) + 1u) /* for the partial ones */
 #define SETS                           (MASKS + 1u)
 
-/* --- block -------------------------------------------------------------------------------------------------
- */
+/* --- block ---------------------------------------------------------------------------------------------- */
 
 /* What the owner of a range said when it added it; each block has a copy, so that a range needs no storage of
  * its own and blocks can go one by one. */

@@ -20,8 +20,7 @@ static struct sigaction before_segv, before_bus;
 /** This thread's fault has gone on to whoever was there before us. */
 static __thread bool passing;
 
-/* --- Text without stdio -----------------------------------------------------------------------------------
- */
+/* --- Text without stdio --------------------------------------------------------------------------------- */
 
 struct text {
     char *at;
@@ -50,8 +49,7 @@ static void add_hex(struct text *text, uint64_t number)
     add(text, digits);
 }
 
-/* --- The handler ------------------------------------------------------------------------------------------
- */
+/* --- The handler ---------------------------------------------------------------------------------------- */
 
 /** Whether the touch was a write; false where this kind of CPU doesn't say. */
 static bool was_write(const void *ucontext)

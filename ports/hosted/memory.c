@@ -259,8 +259,7 @@ void pleat_hosted_destroy(struct pleat_hosted *hosted)
     free(hosted);
 }
 
-/* --- What there is ----------------------------------------------------------------------------------------
- */
+/* --- What there is -------------------------------------------------------------------------------------- */
 
 const struct pleat_port *pleat_hosted_port(struct pleat_hosted *hosted)
 {

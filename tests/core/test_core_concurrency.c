@@ -77,8 +77,7 @@ static uint64_t draw(uint64_t *random, uint64_t limit)
     return (*random >> 11) % limit;
 }
 
-/* --- Content
- * ------------------------------------------------------------------------------------------------ */
+/* --- Content -------------------------------------------------------------------------------------------- */
 
 static uint64_t *content(struct machine *machine, uint64_t pfn)
 {
@@ -101,8 +100,7 @@ static void check_stamps(struct machine *machine, uint64_t pfn, uint64_t frames,
     }
 }
 
-/* --- Owners
- * ------------------------------------------------------------------------------------------------- */
+/* --- Owners --------------------------------------------------------------------------------------------- */
 
 static uint64_t cookie_of(struct machine *machine, const struct record *record)
 {
@@ -193,8 +191,7 @@ static void hasty_putback(void *context, uint64_t pfn, unsigned order, uint64_t 
 static const struct pleat_owner_ops patient_ops = {patient_isolate, patient_migrate, patient_putback};
 static const struct pleat_owner_ops hasty_ops = {hasty_isolate, hasty_migrate, hasty_putback};
 
-/* --- CPUs that allocate and free
- * ----------------------------------------------------------------------------- */
+/* --- CPUs that allocate and free ------------------------------------------------------------------------ */
 
 struct worker {
     struct machine *machine;
@@ -296,8 +293,7 @@ static void work(struct machine *machine, unsigned number)
     free(worker);
 }
 
-/* --- CPUs that change ranges
- * --------------------------------------------------------------------------------- */
+/* --- CPUs that change ranges ---------------------------------------------------------------------------- */
 
 struct changer {
     struct machine *machine;
@@ -469,8 +465,7 @@ static bool change(struct changer *changer)
     return there;
 }
 
-/* --- All at once
- * ------------------------------------------------------------------------------------------------ */
+/* --- All at once ---------------------------------------------------------------------------------------- */
 
 struct everybody {
     struct machine *machine;

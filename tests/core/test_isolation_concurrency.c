@@ -35,8 +35,7 @@ static void expect(struct play *play, bool is_so, const char *what)
     atomic_store(&play->done, true);
 }
 
-/* --- stops at any instruction ----------------------------------------------------------------------------
- */
+/* --- stops at any instruction --------------------------------------------------------------------------- */
 
 static atomic_bool stops_done;
 

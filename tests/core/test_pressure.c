@@ -86,8 +86,7 @@ static void exhaust(struct fixture *f, unsigned order, unsigned flags)
         continue;
 }
 
-/* --- the watermark ----------------------------------------------------------------------------------------
- */
+/* --- the watermark -------------------------------------------------------------------------------------- */
 
 static void the_watermark_is_kept_for_those_who_may_use_it(void **state)
 {
@@ -120,9 +119,7 @@ static void without_a_wish_the_watermark_is_a_part_of_boot_memory(void **state)
     fixture_free(f);
 }
 
-/* --- reclaim
- * ------------------------------------------------------------------------------------------------
- */
+/* --- reclaim -------------------------------------------------------------------------------------------- */
 
 static void an_allocation_asks_before_it_fails(void **state)
 {
@@ -239,8 +236,7 @@ static void an_evacuation_asks_for_room_before_it_fails(void **state)
     fixture_free(f);
 }
 
-/* --- the deadline -----------------------------------------------------------------------------------------
- */
+/* --- the deadline --------------------------------------------------------------------------------------- */
 
 static void a_take_ends_at_its_deadline_with_all_in_use_as_before(void **state)
 {

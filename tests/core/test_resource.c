@@ -334,8 +334,7 @@ static void is_valid_sees_each_damage(void **state)
     assert_false(pleat_resource_is_valid(&root));
 }
 
-/* --- Random changes against an array ----------------------------------------------------------------------
- */
+/* --- Random changes against an array -------------------------------------------------------------------- */
 
 #define NODES    24
 #define UNIVERSE 64

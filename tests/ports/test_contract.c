@@ -18,8 +18,7 @@
 /* Compiled into this program, against the inline functions at hand. */
 #include "contract.c" /* NOLINT(bugprone-suspicious-include) */
 
-/* --- What the checks can't do by themselves
- * ----------------------------------------------------------------- */
+/* --- What the checks can't do by themselves ------------------------------------------------------------- */
 
 static sigjmp_buf after_touch;
 static char last_line[128];
@@ -111,8 +110,7 @@ static struct pleat_hosted *create(struct pleat_hosted_config config)
     return hosted;
 }
 
-/* --- The hosted port
- * ---------------------------------------------------------------------------------------- */
+/* --- The hosted port ------------------------------------------------------------------------------------ */
 
 static void hosted_port_over_its_own_memory_keeps_the_contract(void **state)
 {
@@ -171,8 +169,7 @@ static void hosted_port_over_a_callers_mapping_keeps_the_contract(void **state)
     }
 }
 
-/* --- Ports that break it
- * ------------------------------------------------------------------------------------ */
+/* --- Ports that break it -------------------------------------------------------------------------------- */
 
 /** A sound port, of which each test spoils one function. */
 static struct pleat_hosted *sound;

@@ -47,8 +47,7 @@ static void unmap(struct pleat_hosted *hosted, uint64_t pfn, uint64_t frames)
     port->unmap(port->context, pfn, frames);
 }
 
-/* --- Threads as CPUs
- * ---------------------------------------------------------------------------------------- */
+/* --- Threads as CPUs ------------------------------------------------------------------------------------ */
 
 static void pin_twice(void)
 {
@@ -149,8 +148,7 @@ static void all_cpus_run_at_once_each_with_its_number(void **state)
     assert_int_equal(pleat_hosted_run_cpus(1, NULL, &roll), PLEAT_E_INVALID);
 }
 
-/* --- Touches
- * ------------------------------------------------------------------------------------------------ */
+/* --- Touches -------------------------------------------------------------------------------------------- */
 
 static void describe(void *context, uint64_t pfn, char *text, size_t bytes)
 {
@@ -314,8 +312,7 @@ static void faults_elsewhere_go_where_they_went_before(void **state)
     assert_true(WIFSIGNALED(ending.status) && WTERMSIG(ending.status) == SIGSEGV);
 }
 
-/* --- The table of functions
- * --------------------------------------------------------------------------------- */
+/* --- The table of functions ----------------------------------------------------------------------------- */
 
 static void point_outside(void)
 {
@@ -504,8 +501,7 @@ static void a_clock_can_be_given(void **state)
     pleat_hosted_destroy(hosted);
 }
 
-/* --- Guest memory
- * ------------------------------------------------------------------------------------------- */
+/* --- Guest memory --------------------------------------------------------------------------------------- */
 
 static void configs_that_cannot_be_are_refused(void **state)
 {

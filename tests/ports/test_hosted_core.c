@@ -123,8 +123,7 @@ static void expect(uint64_t pfn)
     fprintf(stderr, "expect 0x%llx\n", (unsigned long long)pfn);
 }
 
-/* --- Frees
- * -------------------------------------------------------------------------------------------------- */
+/* --- Frees ---------------------------------------------------------------------------------------------- */
 
 static void free_twice(void)
 {
@@ -242,8 +241,7 @@ static void wrong_frees_end_the_process_by_name(void **state)
     is_named(free_of_an_unaligned_pfn, "3", "the PFN isn't aligned to the order\n");
 }
 
-/* --- Touches
- * ------------------------------------------------------------------------------------------------ */
+/* --- Touches -------------------------------------------------------------------------------------------- */
 
 static void take(uint64_t pfn, uint64_t frames, enum pleat_take_goal goal)
 {
@@ -318,8 +316,7 @@ static void a_memmap_in_unplugged_memory_ends_the_process(void **state)
     child_stops(add_without_plugging, "misuse: frame_pointer: PFN 0x2000 isn't mapped\n", "test_hosted_core");
 }
 
-/* --- The wrong context
- * -------------------------------------------------------------------------------------- */
+/* --- The wrong context ---------------------------------------------------------------------------------- */
 
 static int call_back_in(void *context, enum pleat_event event, uint64_t start_pfn, uint64_t frames,
                         unsigned node, enum pleat_zone_kind zone)

@@ -6,8 +6,7 @@
 
 #include <stdio.h>
 
-/* --- Listeners -------------------------------------------------------------------------------------------
- */
+/* --- Listeners ------------------------------------------------------------------------------------------ */
 
 static int hear(void *context, enum pleat_event event, uint64_t start_pfn, uint64_t frames, unsigned node,
                 enum pleat_zone_kind zone)
@@ -84,8 +83,7 @@ static bool anybody_listens(const struct run *run)
     return false;
 }
 
-/* --- Ranges and blocks -----------------------------------------------------------------------------------
- */
+/* --- Ranges and blocks ---------------------------------------------------------------------------------- */
 
 struct test_range *run_range_of(struct run *run, const struct plain_block *block)
 {

@@ -12,8 +12,7 @@ static uint64_t bytes_of(const struct run *run, uint64_t frames)
     return frames << run->config.frame_shift;
 }
 
-/* --- The owner
- * ---------------------------------------------------------------------------------------------- */
+/* --- The owner ------------------------------------------------------------------------------------------ */
 
 struct giver {
     struct run *run;
@@ -43,8 +42,7 @@ static void go_offline(void *context, uint64_t address, uint64_t bytes)
     run_range_offline(range, address >> shift, bytes >> shift);
 }
 
-/* --- Requests
- * ----------------------------------------------------------------------------------------------- */
+/* --- Requests ------------------------------------------------------------------------------------------- */
 
 int run_ask_add(struct run *run, struct test_range *range)
 {
@@ -145,8 +143,7 @@ void run_ask_take_report(struct run *run, struct test_take *take, uint64_t *move
     }
 }
 
-/* --- What there is
- * -------------------------------------------------------------------------------------------- */
+/* --- What there is -------------------------------------------------------------------------------------- */
 
 void run_check_driver(struct run *run)
 {

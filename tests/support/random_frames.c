@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* --- Owners ----------------------------------------------------------------------------------------------
- */
+/* --- Owners --------------------------------------------------------------------------------------------- */
 
 pleat_tag run_draw_tag(struct run *run, unsigned mobility, unsigned *owner)
 {
@@ -155,8 +154,7 @@ uint64_t run_reclaim(void *context, unsigned node, uint64_t frames)
     return freed;
 }
 
-/* --- Allocating and freeing ------------------------------------------------------------------------------
- */
+/* --- Allocating and freeing ----------------------------------------------------------------------------- */
 
 /** Where an allocation may be. */
 struct wish {

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Saying what happened --------------------------------------------------------------------------------
- */
+/* --- Saying what happened ------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) void run_note(struct run *run, const char *format, ...)
 {
@@ -50,8 +49,7 @@ __attribute__((format(printf, 2, 3))) void run_broken(struct run *run, const cha
 
 #define X(number) ((unsigned long long)(number))
 
-/* --- Chance ----------------------------------------------------------------------------------------------
- */
+/* --- Chance --------------------------------------------------------------------------------------------- */
 
 uint64_t run_draw64(struct run *run)
 {
@@ -72,8 +70,7 @@ bool run_chance(struct run *run, unsigned percent)
     return run_draw(run, 100) < percent;
 }
 
-/* --- Content ---------------------------------------------------------------------------------------------
- */
+/* --- Content -------------------------------------------------------------------------------------------- */
 
 volatile uint64_t *run_content(struct run *run, uint64_t pfn)
 {
@@ -115,8 +112,7 @@ void run_fill_garbage(struct run *run, uint64_t pfn, uint64_t frames)
     }
 }
 
-/* --- Mapping: only what is plugged can be reached --------------------------------------------------------
- */
+/* --- Mapping: only what is plugged can be reached ------------------------------------------------------- */
 
 void run_map(struct run *run, uint64_t pfn, uint64_t frames)
 {
@@ -156,8 +152,7 @@ void run_unmap_block(struct run *run, uint64_t start_pfn)
     }
 }
 
-/* --- Machines --------------------------------------------------------------------------------------------
- */
+/* --- Machines ------------------------------------------------------------------------------------------- */
 
 #define SPANS 64
 

@@ -113,8 +113,7 @@ struct run {
     unsigned long noted;
 };
 
-/* --- random_machine.c
- * --------------------------------------------------------------------------------------- */
+/* --- random_machine.c ----------------------------------------------------------------------------------- */
 
 /** A line of history, shown when something is broken. */
 __attribute__((format(printf, 2, 3))) void run_note(struct run *run, const char *format, ...);
@@ -154,8 +153,7 @@ void run_unmap_block(struct run *run, uint64_t start_pfn);
 void run_boot(struct run *run);
 void run_end(struct run *run);
 
-/* --- random_frames.c
- * ---------------------------------------------------------------------------------------- */
+/* --- random_frames.c ------------------------------------------------------------------------------------ */
 
 extern const struct pleat_owner_ops run_owner_ops;
 uint64_t run_reclaim(void *context, unsigned node, uint64_t frames);
@@ -169,8 +167,7 @@ void run_free_some(struct run *run);
 /** Frees what isn't allocated that way: nothing may change but the count of fatal lines. */
 void run_wrong_free(struct run *run);
 
-/* --- random_blocks.c
- * ---------------------------------------------------------------------------------------- */
+/* --- random_blocks.c ------------------------------------------------------------------------------------ */
 
 /** A listener comes or goes. */
 void run_listeners(struct run *run);
@@ -202,8 +199,7 @@ void run_give(struct run *run);
 void run_policy(struct run *run);
 void run_release_boot(struct run *run);
 
-/* --- random_takes.c
- * ----------------------------------------------------------------------------------------- */
+/* --- random_takes.c ------------------------------------------------------------------------------------- */
 
 /** Compares what the core says that a range holds. */
 void run_check_look(struct run *run, const struct pleat_look *look, const struct pleat_look *wanted,
@@ -218,8 +214,7 @@ void run_free_range(struct run *run);
 /** Frees what is unmovable in a block, so that it can go. */
 void run_clear_block(struct run *run);
 
-/* --- random_driver.c
- * ---------------------------------------------------------------------------------------- */
+/* --- random_driver.c ------------------------------------------------------------------------------------ */
 
 /** Each asks by struct pleat_memory_ops where its range was added so, else (or by chance) directly. */
 int run_ask_add(struct run *run, struct test_range *range);
@@ -234,8 +229,7 @@ void run_ask_take_report(struct run *run, struct test_take *take, uint64_t *move
 /** Compares a look, free bytes and states in the driver's words. */
 void run_check_driver(struct run *run);
 
-/* --- random_checks.c
- * ---------------------------------------------------------------------------------------- */
+/* --- random_checks.c ------------------------------------------------------------------------------------ */
 
 void run_look(struct run *run);
 void run_tags(struct run *run);
