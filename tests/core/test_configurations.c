@@ -153,11 +153,39 @@ static void two_mib_of_boot_memory_are_enough(void **state)
     }
 }
 
+static void two_mib_are_enough_in_frames_of_any_size(void **state)
+{
+    static const unsigned owners[] = {8, 16, PLEAT_NO_OWNER_WORD};
+
+    (void)state;
+    highest_pfn = 64 * 512;
+    for (frame_shift = 12; frame_shift <= 16; frame_shift += 2) {
+        for (block_pageblocks = 1; block_pageblocks <= 64; block_pageblocks *= 8) {
+            for (unsigned i = 0; i < 3; i++) {
+                const struct pleat_boot_span span = {.start_pfn = 3, .frames = (2u << 20) >> frame_shift};
+                struct fixture *f;
+                uint64_t frames = 0;
+
+                owner_bytes = owners[i];
+                f = fixture_new(&span, 1, chosen);
+                /* What isn't free holds memmaps and tables. */
+                assert_true(pleat_free_frames(&f->pleat) > span.frames / 2);
+                while (pleat_alloc(&f->pleat, 0, PLEAT_ALLOC_RESERVE, PLEAT_NO_TAG) >= 0)
+                    frames++;
+                assert_int_equal(pleat_free_frames(&f->pleat), 0);
+                assert_in_range(frames, span.frames / 2 + 1, span.frames - 2);
+                fixture_free(f);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_configuration_lives_through_a_blocks_states),
         cmocka_unit_test(two_mib_of_boot_memory_are_enough),
+        cmocka_unit_test(two_mib_are_enough_in_frames_of_any_size),
     };
     return cmocka_run_group_tests_name("configurations", tests, NULL, NULL);
 }
