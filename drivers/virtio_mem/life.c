@@ -143,6 +143,9 @@ static void start(struct pleat_virtio_mem_driver *driver)
         return;
     }
     transport->ops->add_status(transport->context, PLEAT_VIRTIO_STATUS_DRIVER_OK);
+    /* What changed since it was read: before DRIVER_OK a device doesn't interrupt. */
+    driver->config_pending = true;
+    driver->config_timer.set = false;
     choose_node(driver);
     go_on(driver);
 }

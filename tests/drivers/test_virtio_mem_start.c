@@ -217,6 +217,24 @@ static void config_is_read_as_one_generation(void **state)
     fixture_free(f);
 }
 
+/* Without an interrupt, as a device does it that has no driver yet. */
+static void request_two_MiB(struct scripted_device *device)
+{
+    device->requested_bytes = 2 * MIB;
+    device->generation++;
+}
+
+static void a_change_before_DRIVER_OK_isnt_lost(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    f->device.before_driver_ok = request_two_MiB;
+    fixture_create(f);
+    fixture_run(f);
+    fixture_assert_at(f, 2 * MIB);
+    fixture_free(f);
+}
+
 static void an_odd_device_or_too_little_storage_is_refused(void **state)
 {
     (void)state;
@@ -880,6 +898,7 @@ int main(void)
         cmocka_unit_test(X10_a_config_that_becomes_impossible_leads_to_a_reset_and_an_end),
         cmocka_unit_test(X10_a_config_that_is_true_again_is_believed_again),
         cmocka_unit_test(config_is_read_as_one_generation),
+        cmocka_unit_test(a_change_before_DRIVER_OK_isnt_lost),
         cmocka_unit_test(an_odd_device_or_too_little_storage_is_refused),
         cmocka_unit_test(V_INIT1_V_OP5_UNPLUGGED_INACCESSIBLE_is_accepted_where_offered),
         cmocka_unit_test(a_device_without_it_is_served_too),

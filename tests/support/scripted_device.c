@@ -272,7 +272,11 @@ static uint8_t get_status(void *context)
 
 static void add_status(void *context, uint8_t bits)
 {
-    ((struct scripted_device *)context)->status |= bits;
+    struct scripted_device *device = context;
+    if ((bits & PLEAT_VIRTIO_STATUS_DRIVER_OK) != 0 && device->before_driver_ok != NULL) {
+        device->before_driver_ok(device);
+    }
+    device->status |= bits;
 }
 
 static void reset_begin(void *context)

@@ -66,6 +66,8 @@ struct scripted_device {
     bool refuse_below_request; /* X8 */
     bool tolerant;             /* chains that are no requests are dropped, in place of a breach */
     bool deferred;             /* requests wait for scripted_device_run() */
+    /* Called when a driver sets DRIVER_OK, while it isn't set yet; may be NULL. */
+    void (*before_driver_ok)(struct scripted_device *device);
 
     enum script_action (*script)(void *context, const struct scripted_request *request,
                                  struct scripted_answer *answer);
