@@ -212,6 +212,8 @@ static enum pleat_virtio_mem_answer read_response(const struct pleat_virtio_mem_
 {
     struct pleat_virtio_mem_response response;
     __builtin_memcpy(&response, driver->response_buffer, sizeof(response));
+    /* The device may go on writing there: what is checked below must be the copy, not loaded again. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     const unsigned type = pleat_le16_get(response.type);
     *state = pleat_le16_get(response.state);
     if (written_bytes < sizeof(response.type) || type > PLEAT_VIRTIO_MEM_RESP_ERROR) {
