@@ -454,7 +454,9 @@ bool pleat_virtio_mem_driver_is_plugged(const struct pleat_virtio_mem_driver *dr
 int pleat_virtio_mem_driver_may_suspend(const struct pleat_virtio_mem_driver *driver)
 {
     const bool persistent = driver->features >> PLEAT_VIRTIO_MEM_F_PERSISTENT_SUSPEND & 1;
-    return driver->plugged_blocks == 0 || persistent ? 0 : PLEAT_E_REFUSED;
+    const bool in_doubt = driver->in_flight || driver->question.next < driver->question.end;
+    const bool none_plugged = driver->plugged_blocks == 0 && driver->device.plugged_bytes == 0 && !in_doubt;
+    return none_plugged || persistent ? 0 : PLEAT_E_REFUSED;
 }
 
 /* --- Detach ----------------------------------------------------------------------------------------------

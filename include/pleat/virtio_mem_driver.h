@@ -304,8 +304,8 @@ void pleat_virtio_mem_driver_status(const struct pleat_virtio_mem_driver *driver
 bool pleat_virtio_mem_driver_is_plugged(const struct pleat_virtio_mem_driver *driver, uint64_t address);
 
 /**
- * May the machine be suspended to RAM? 0, or REFUSED: memory is plugged and the device doesn't promise
- * PERSISTENT_SUSPEND (V-OP11).
+ * May the machine be suspended to RAM? 0, or REFUSED: memory is plugged, or may be (a request is with the
+ * device, or what is plugged isn't known yet), and the device doesn't promise PERSISTENT_SUSPEND (V-OP11).
  */
 int pleat_virtio_mem_driver_may_suspend(const struct pleat_virtio_mem_driver *driver);
 

@@ -380,6 +380,14 @@ static void interrupts_are_routed_to_vectors_where_wanted(void **state)
     fixture_free(f);
 }
 
+static void plug_behind_its_back(struct fixture *f, uint64_t offset, uint64_t bytes)
+{
+    for (uint64_t at = offset; at < offset + bytes; at += f->device.block_bytes) {
+        f->device.plugged[at / f->device.block_bytes] = true;
+    }
+    model_memory_plugged(&f->model, f->device.address + offset, bytes);
+}
+
 static void V_OP11_no_suspend_with_memory_plugged_unless_it_persists(void **state)
 {
     (void)state;
@@ -395,15 +403,27 @@ static void V_OP11_no_suspend_with_memory_plugged_unless_it_persists(void **stat
     }
 }
 
-/* --- Memory that is plugged already -------------------------------------------------------------------- */
-
-static void plug_behind_its_back(struct fixture *f, uint64_t offset, uint64_t bytes)
+/* Neither what an earlier driver left nor what is being plugged is forgotten. */
+static void V_OP11_no_suspend_while_it_isnt_known_what_is_plugged(void **state)
 {
-    for (uint64_t at = offset; at < offset + bytes; at += f->device.block_bytes) {
-        f->device.plugged[at / f->device.block_bytes] = true;
-    }
-    model_memory_plugged(&f->model, f->device.address + offset, bytes);
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    plug_behind_its_back(f, 0, 64 * KIB);
+    fixture_create(f);
+    assert_int_equal(fixture_status(f).plugged_bytes, 0);
+    assert_int_equal(pleat_virtio_mem_driver_may_suspend(f->driver), PLEAT_E_REFUSED);
+    fixture_run(f);
+    fixture_assert_at(f, 0);
+    assert_int_equal(pleat_virtio_mem_driver_may_suspend(f->driver), 0);
+    f->device.deferred = true;
+    scripted_device_request(&f->device, 1 * MIB);
+    fixture_run_until_waiting(f);
+    assert_int_equal(fixture_status(f).plugged_bytes, 0);
+    assert_int_equal(pleat_virtio_mem_driver_may_suspend(f->driver), PLEAT_E_REFUSED);
+    fixture_free(f);
 }
+
+/* --- Memory that is plugged already -------------------------------------------------------------------- */
 
 static unsigned count_requests(const struct fixture *f, unsigned type)
 {
@@ -907,6 +927,7 @@ int main(void)
         cmocka_unit_test(a_queue_too_small_is_an_end_with_a_reason),
         cmocka_unit_test(interrupts_are_routed_to_vectors_where_wanted),
         cmocka_unit_test(V_OP11_no_suspend_with_memory_plugged_unless_it_persists),
+        cmocka_unit_test(V_OP11_no_suspend_while_it_isnt_known_what_is_plugged),
         cmocka_unit_test(X12_plugged_memory_is_found_by_STATE_and_used),
         cmocka_unit_test(X12_what_is_too_much_is_given_up_loose_memory_first),
         cmocka_unit_test(X12_another_subblock_is_given_up_for_metadata),
