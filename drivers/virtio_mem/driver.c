@@ -408,18 +408,25 @@ void pleat_virtio_mem_driver_memory_changed(struct pleat_virtio_mem_driver *driv
 void pleat_virtio_mem_driver_statistics(const struct pleat_virtio_mem_driver *driver,
                                         struct pleat_virtio_mem_statistics *statistics)
 {
+    struct pleat_memory_report take;
     *statistics = driver->statistics;
+    pleat_virtio_mem_take_progress(driver, &take);
+    statistics->moved_bytes += take.bytes_moved;
 }
 
 void pleat_virtio_mem_driver_status(const struct pleat_virtio_mem_driver *driver,
                                     struct pleat_virtio_mem_status *status)
 {
     const struct geometry *g = &driver->geometry;
+    struct pleat_memory_report take;
+    pleat_virtio_mem_take_progress(driver, &take);
     *status = (struct pleat_virtio_mem_status){
         .phase = driver->phase,
         .detaching = driver->detach == DETACH_GIVING_BACK || driver->detach == DETACH_LEAVING,
         .in_flight = driver->in_flight,
         .evacuating = driver->take.active,
+        .evacuating_bytes = take.bytes_total,
+        .evacuating_moved_bytes = take.bytes_moved,
         .features = driver->features,
         .node = driver->node,
         .region_address = g->region_address,

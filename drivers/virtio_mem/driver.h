@@ -464,6 +464,9 @@ int pleat_virtio_mem_take_units(struct pleat_virtio_mem_driver *driver, uint64_t
 int pleat_virtio_mem_take_subs(struct pleat_virtio_mem_driver *driver, uint64_t unit, uint32_t sub,
                                uint32_t subs);
 enum outcome pleat_virtio_mem_take_advance(struct pleat_virtio_mem_driver *driver);
+/** How far the take is that goes on; zeroes if none does. */
+void pleat_virtio_mem_take_progress(const struct pleat_virtio_mem_driver *driver,
+                                    struct pleat_memory_report *report);
 void pleat_virtio_mem_take_cancel(struct pleat_virtio_mem_driver *driver);
 /** Removes an offline unit from the guest, or some of its subblocks from what goes online with it. */
 bool pleat_virtio_mem_remove_offline(struct pleat_virtio_mem_driver *driver, uint64_t unit);

@@ -54,6 +54,16 @@ static void end_take(struct pleat_virtio_mem_driver *driver, struct pleat_memory
     driver->take.active = false;
 }
 
+void pleat_virtio_mem_take_progress(const struct pleat_virtio_mem_driver *driver,
+                                    struct pleat_memory_report *report)
+{
+    const struct pleat_memory *memory = driver->config.memory;
+    __builtin_memset(report, 0, sizeof(*report));
+    if (driver->take.active) {
+        memory->ops->take_report(memory->context, &driver->take.job, report);
+    }
+}
+
 static int begin_take(struct pleat_virtio_mem_driver *driver)
 {
     const struct pleat_memory *memory = driver->config.memory;
@@ -116,11 +126,9 @@ static void taken(struct pleat_virtio_mem_driver *driver)
  * and comes back later, because whoever pins frames for long shouldn't keep the rest waiting. */
 static enum outcome go_on(struct pleat_virtio_mem_driver *driver)
 {
-    const struct pleat_memory *memory = driver->config.memory;
     struct take *take = &driver->take;
     struct pleat_memory_report report;
-    __builtin_memset(&report, 0, sizeof(report));
-    memory->ops->take_report(memory->context, &take->job, &report);
+    pleat_virtio_mem_take_progress(driver, &report);
     if (report.bytes_pinned == 0 || report.bytes_moved != take->moved_bytes) {
         take->moved_bytes = report.bytes_moved;
         take->tries = 0;

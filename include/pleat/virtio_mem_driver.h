@@ -64,7 +64,9 @@ struct pleat_virtio_mem_driver_config {
     void *storage;            /**< aligned; private to the driver. While memory of the device is added to the
                                    guest it must stay, also after a detach */
     size_t storage_bytes;     /**< at least what pleat_virtio_mem_driver_measure() said */
-    void *shared;             /**< aligned; memory that the device reads and writes: ring and buffers */
+    void *shared;             /**< aligned; memory that the device reads and writes: ring and buffers. The
+                                   device's until a detach is done; also when the driver has given up, and
+                                   then a detach with LEAVE gets it back */
     uint64_t shared_physical; /**< its address as the device is told it */
     size_t shared_bytes;      /**< at least what pleat_virtio_mem_driver_measure() said */
 
@@ -177,7 +179,7 @@ struct pleat_virtio_mem_statistics {
     uint64_t requests[4][PLEAT_VIRTIO_MEM_ANSWERS];
     uint64_t plugged_bytes;   /**< by PLUG requests that were granted */
     uint64_t unplugged_bytes; /**< by UNPLUG and UNPLUG_ALL requests that were granted */
-    uint64_t moved_bytes;     /**< content moved by evacuations, finished or not */
+    uint64_t moved_bytes;     /**< content moved by evacuations, failed ones and the one at work included */
     uint64_t takes;           /**< evacuations begun */
     uint64_t takes_failed;
     uint64_t units_added;
@@ -193,9 +195,11 @@ struct pleat_virtio_mem_statistics {
 struct pleat_virtio_mem_status {
     enum pleat_virtio_mem_phase phase;
     bool detaching;
-    bool in_flight;    /**< a request is with the device */
-    bool evacuating;   /**< a take goes on in the guest */
-    uint64_t features; /**< as negotiated */
+    bool in_flight;                  /**< a request is with the device */
+    bool evacuating;                 /**< a take goes on in the guest */
+    uint64_t evacuating_bytes;       /**< of how much memory; 0 while none goes on */
+    uint64_t evacuating_moved_bytes; /**< content of it that was moved so far */
+    uint64_t features;               /**< as negotiated */
     unsigned node;
     uint64_t region_address;
     uint64_t region_bytes;

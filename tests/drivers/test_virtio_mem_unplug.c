@@ -230,6 +230,12 @@ static void a_long_evacuation_is_done_in_steps(void **state)
         const uint64_t before = f->model.moved_frames;
         (void)fixture_step(f, 16 * KIB);
         assert_in_range(f->model.moved_frames - before, 0, 4);
+        /* How far it is can be seen all the while. */
+        const struct pleat_virtio_mem_status status = fixture_status(f);
+        const uint64_t moved_bytes = f->model.moved_frames * MODEL_FRAME_BYTES;
+        assert_int_equal(fixture_statistics(f).moved_bytes, moved_bytes);
+        assert_int_equal(status.evacuating_bytes, status.evacuating ? 1 * MIB : 0);
+        assert_int_equal(status.evacuating_moved_bytes, status.evacuating ? moved_bytes : 0);
         steps++;
     } while (f->wake == PLEAT_VIRTIO_MEM_WAKE_NOW);
     fixture_assert_at(f, 0);
