@@ -45,10 +45,13 @@ int pleat_backend_private_start(struct pleat_backend_memory *memory)
 static int map(void *context, uint64_t offset, uint64_t bytes)
 {
     struct pleat_backend_memory *memory = context;
+    if (!pleat_backend_range_is_good(memory, offset, bytes))
+        return PLEAT_E_INVALID;
+    /* Of several mappings in the range (pieces with a policy and without), mprotect() does one after the
+     * other, and may fail at a later one. */
     int error = protect(memory, offset, bytes, PROT_READ | PROT_WRITE);
-    if (error)
-        return error;
-    error = pleat_backend_settle(memory, offset, bytes);
+    if (!error)
+        error = pleat_backend_settle(memory, offset, bytes);
     if (error) {
         (void)protect(memory, offset, bytes, PROT_NONE);
         (void)drop(memory, offset, bytes);

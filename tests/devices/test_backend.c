@@ -459,6 +459,21 @@ static int ask(struct pleat_virtio_mem_device *device, unsigned type, uint64_t a
     return pleat_virtio_mem_device_handle(device, &request, sizeof(request), response);
 }
 
+/*   |........|r...|....|   page 4 is a mapping that can't be made writable: those before it have been by then
+ */
+static void X2_a_map_that_fails_half_way_leaves_nothing_accessible(void **state)
+{
+    struct kind *kind = *state;
+    const int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    assert_true(file >= 0);
+    uint8_t *odd = kind->at + 4 * kind->page;
+    assert_ptr_equal(mmap(odd, kind->page, PROT_NONE, MAP_SHARED | MAP_FIXED, file, 0), odd);
+    close(file);
+    assert_int_equal(map(kind, 0, 8), PLEAT_E_NO_MEMORY);
+    for (unsigned page = 0; page < PAGES; page++)
+        assert_true(touch_faults(kind, page, READ));
+}
+
 static void X2_the_limit_on_mappings_is_busy_and_changes_nothing(void **state)
 {
     const struct kind *kind = *state;
@@ -916,6 +931,10 @@ enum { EACH_COUNT = sizeof(for_each_kind) / sizeof(*for_each_kind) };
 int main(void)
 {
     static const struct CMUnitTest alone[] = {
+        {"X2_a_map_that_fails_half_way_leaves_nothing_accessible (anonymous)",
+         X2_a_map_that_fails_half_way_leaves_nothing_accessible, setup, teardown, &kinds[0]},
+        {"X2_a_map_that_fails_half_way_leaves_nothing_accessible (file, private)",
+         X2_a_map_that_fails_half_way_leaves_nothing_accessible, setup, teardown, &kinds[5]},
         cmocka_unit_test_prestate(X2_the_limit_on_mappings_is_busy_and_changes_nothing, &kinds[0]),
         cmocka_unit_test_prestate(X2_the_limit_on_mappings_is_busy_and_changes_nothing, &kinds[2]),
         cmocka_unit_test(huge_pages_that_are_not_there_are_no_memory_and_not_a_dead_process),
