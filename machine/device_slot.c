@@ -13,10 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <pleat/virtio_in_process.h>
 #include <pleat/wire/virtio.h>
 #include <pleat/wire/virtio_mem.h>
-
-#include "machine/virtio_in_process.h"
 
 #define QUEUE_SIZE 128u
 #define SEGMENTS   64u

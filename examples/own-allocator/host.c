@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Device, registers and transport, plugged together.
+ * Device and registers, plugged together.
  */
 #include "host.h"
 
@@ -59,10 +59,18 @@ static bool accept_features(void *context, uint64_t features)
     return pleat_virtio_mem_device_accept(((struct host *)context)->device, features) == 0;
 }
 
+/* On the thread of the guest's CPU, which waits for as long as it has sent requests. */
 static void notified(void *context, uint16_t index)
 {
     struct host *host = context;
-    (void)pleat_virtio_mem_feeder_serve(&host->feeder, index, 16);
+    while (pleat_virtio_mem_feeder_serve(&host->feeder, index, 16) == PLEAT_MORE) {
+    }
+}
+
+/* Requests may wait already. */
+static void driver_ok(void *context)
+{
+    notified(context, PLEAT_VIRTIO_MEM_QUEUE_REQUEST);
 }
 
 static void reset(void *context)
@@ -73,7 +81,7 @@ static void reset(void *context)
 }
 
 static const struct pleat_virtio_device_handler handler = {
-    .accept_features = accept_features, .notify = notified, .reset = reset};
+    .accept_features = accept_features, .driver_ok = driver_ok, .notify = notified, .reset = reset};
 
 static void *guest_pointer(void *context, uint64_t physical, uint64_t length, bool write)
 {
@@ -92,101 +100,6 @@ static void interrupt(void *context, uint32_t cause, uint16_t queue)
         host->interrupt(host->interrupt_context, cause);
     }
 }
-
-/* --- The transport: the driver's accesses become the registers' --------------------------------------------
- */
-
-static uint32_t device_id(void *context)
-{
-    return pleat_virtio_device_id(context);
-}
-
-static uint64_t get_features(void *context)
-{
-    return pleat_virtio_device_offered_features(context);
-}
-
-static uint8_t get_status(void *context)
-{
-    return pleat_virtio_device_read_status(context);
-}
-
-static void add_status(void *context, uint8_t bits)
-{
-    pleat_virtio_device_write_status(context, get_status(context) | bits);
-}
-
-static int set_features(void *context, uint64_t features)
-{
-    const int error = pleat_virtio_device_write_features(context, features);
-    if (error < 0) {
-        return error;
-    }
-    add_status(context, PLEAT_VIRTIO_STATUS_FEATURES_OK);
-    return get_status(context) & PLEAT_VIRTIO_STATUS_FEATURES_OK ? 0 : PLEAT_E_REFUSED;
-}
-
-static void reset_begin(void *context)
-{
-    pleat_virtio_device_write_status(context, 0);
-}
-
-static int reset_poll(void *context)
-{
-    return get_status(context) == 0 ? PLEAT_OK : PLEAT_MORE;
-}
-
-static uint32_t config_generation(void *context)
-{
-    return pleat_virtio_device_config_generation(context);
-}
-
-static int config_read(void *context, uint32_t offset, void *to, uint32_t length)
-{
-    return pleat_virtio_device_config_read(context, offset, to, length);
-}
-
-static int config_write(void *context, uint32_t offset, const void *from, uint32_t length)
-{
-    return pleat_virtio_device_config_write(context, offset, from, length);
-}
-
-static uint16_t queue_size_max(void *context, uint16_t index)
-{
-    return pleat_virtio_device_queue_size_max(context, index);
-}
-
-static int queue_setup(void *context, uint16_t index, uint16_t size,
-                       const struct pleat_virtio_queue_addresses *addresses)
-{
-    return pleat_virtio_device_queue_setup(context, index, size, addresses->descriptor_physical,
-                                           addresses->driver_physical, addresses->device_physical);
-}
-
-static int queue_enable(void *context, uint16_t index)
-{
-    return pleat_virtio_device_queue_enable(context, index);
-}
-
-static void notify(void *context, uint16_t index)
-{
-    pleat_virtio_device_notify(context, index);
-}
-
-static const struct pleat_virtio_transport_ops transport_ops = {.device_id = device_id,
-                                                                .get_features = get_features,
-                                                                .set_features = set_features,
-                                                                .get_status = get_status,
-                                                                .add_status = add_status,
-                                                                .reset_begin = reset_begin,
-                                                                .reset_poll = reset_poll,
-                                                                .config_generation = config_generation,
-                                                                .config_read = config_read,
-                                                                .config_write = config_write,
-                                                                .queue_size_max = queue_size_max,
-                                                                .queue_setup = queue_setup,
-                                                                .queue_enable = queue_enable,
-                                                                .notify = notify};
 
 /* --- Begin and end -----------------------------------------------------------------------------------------
  */
@@ -227,7 +140,7 @@ int host_begin(struct host *host)
     }
     pleat_virtio_mem_feeder_init(&host->feeder, host->device);
     host->feeder.registers = host->registers;
-    host->transport = (struct pleat_virtio_transport){.ops = &transport_ops, .context = host->registers};
+    host->transport = pleat_virtio_in_process(host->registers);
     show_config(host, false);
     return 0;
 }

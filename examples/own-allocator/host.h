@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The host of the example: guest memory in a mapping of its own, Pleat's virtio-mem device, its registers
- * and rings, and the transport by which a driver in the same process reaches them. On real hardware, or
- * under a real hypervisor, none of this is yours to write but the transport.
+ * and rings. Under a real hypervisor none of this is yours to write, but a transport over virtio-pci or
+ * virtio-mmio, in place of the one by which a driver reaches a device in its own process.
  */
 #ifndef OWN_ALLOCATOR_HOST_H
 #define OWN_ALLOCATOR_HOST_H
@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 #include <pleat/virtio_device.h>
+#include <pleat/virtio_in_process.h>
 #include <pleat/virtio_mem_device.h>
 #include <pleat/virtio_mem_feeder.h>
-#include <pleat/virtio_transport.h>
 
 /** Where the guest sees the memory that it shares with the device. */
 #define SHARED_ADDRESS UINT64_C(0x10000)

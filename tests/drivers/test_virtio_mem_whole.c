@@ -14,11 +14,11 @@
 #include <string.h>
 
 #include <pleat/virtio_device.h>
+#include <pleat/virtio_in_process.h>
 #include <pleat/virtio_mem_device.h>
 #include <pleat/virtio_mem_driver.h>
 #include <pleat/virtio_mem_feeder.h>
 
-#include "machine/virtio_in_process.h"
 #include "tests/support/driver_fixture.h"
 #include "tests/support/random.h"
 

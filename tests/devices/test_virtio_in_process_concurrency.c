@@ -19,7 +19,8 @@
 #include <sched.h>
 #include <semaphore.h>
 
-#include "machine/virtio_in_process.h"
+#include <pleat/virtio_in_process.h>
+
 #include "tests/support/ring_pair.h"
 
 #define RESETS       1000u

@@ -3,7 +3,7 @@
  * A driver's transport calls, turned into the device's register accesses: what virtio-pci does by addresses
  * on a bus is a function call here, with the same outcome for what is in the wrong order or out of range.
  */
-#include "machine/virtio_in_process.h"
+#include <pleat/virtio_in_process.h>
 
 static uint32_t device_id(void *context)
 {

@@ -12,7 +12,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "machine/virtio_in_process.h"
+#include <pleat/virtio_in_process.h>
+
 #include "tests/support/ring_pair.h"
 
 #define DEVICE_FEATURE  (UINT64_C(1) << 0)
