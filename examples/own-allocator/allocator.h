@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * An operating system's own page allocator, as plain as can be: a byte for each frame. It stands for the
- * allocator that you have already. pleat_memory_ops over it are in allocator_ops.c.
+ * An operating system's own page allocator, as plain as can be: a bitmap of the frames that it has, and one
+ * of those that are in use. It stands for the allocator that you have already. pleat_memory_ops over it are
+ * in allocator_ops.c.
  */
 #ifndef OWN_ALLOCATOR_H
 #define OWN_ALLOCATOR_H
@@ -21,16 +22,21 @@
 #define AREA_BLOCKS  (AREA_BYTES / BLOCK_BYTES)
 
 enum frame_state {
-    FRAME_NONE = 0, /* not ours (any more, or yet) */
+    FRAME_NONE, /* not ours (any more, or yet) */
     FRAME_FREE,
     FRAME_USED
 };
 
 struct allocator {
-    uint8_t frame[AREA_FRAMES];
+    uint64_t ours[AREA_FRAMES / 64]; /* a bit for each frame */
+    uint64_t used[AREA_FRAMES / 64]; /* only of frames that are ours */
     bool added[AREA_BLOCKS];
     uint64_t free_frames;
 };
+
+/* Frames by number, from the start of the area. */
+enum frame_state allocator_state(const struct allocator *allocator, uint64_t frame);
+void allocator_set_state(struct allocator *allocator, uint64_t frame, enum frame_state state);
 
 /* The address of a free frame, which is now used; 0: there is none. */
 uint64_t allocator_get(struct allocator *allocator);

@@ -10,18 +10,27 @@
 
 #include "allocator.h"
 
-static uint8_t *frames_at(struct allocator *allocator, uint64_t address)
+static uint64_t frame_at(uint64_t address)
 {
-    return &allocator->frame[(address - AREA_ADDRESS) / FRAME_BYTES];
+    return (address - AREA_ADDRESS) / FRAME_BYTES;
 }
 
-static uint64_t count(struct allocator *allocator, uint64_t address, uint64_t bytes, uint8_t state)
+/* Bytes of a piece whose frames are in this state. */
+static uint64_t count(const struct allocator *allocator, uint64_t address, uint64_t bytes,
+                      enum frame_state state)
 {
     uint64_t frames = 0;
-    for (uint64_t i = 0; i < bytes / FRAME_BYTES; i++) {
-        frames += frames_at(allocator, address)[i] == state;
+    for (uint64_t at = address; at < address + bytes; at += FRAME_BYTES) {
+        frames += allocator_state(allocator, frame_at(at)) == state;
     }
-    return frames;
+    return frames * FRAME_BYTES;
+}
+
+static void set(struct allocator *allocator, uint64_t address, uint64_t bytes, enum frame_state state)
+{
+    for (uint64_t at = address; at < address + bytes; at += FRAME_BYTES) {
+        allocator_set_state(allocator, frame_at(at), state);
+    }
 }
 
 /* --- In ----------------------------------------------------------------------------------------------------
@@ -29,9 +38,7 @@ static uint64_t count(struct allocator *allocator, uint64_t address, uint64_t by
 
 static void give_frames(void *context, uint64_t address, uint64_t bytes)
 {
-    struct allocator *allocator = context;
-    memset(frames_at(allocator, address), FRAME_FREE, bytes / FRAME_BYTES);
-    allocator->free_frames += bytes / FRAME_BYTES;
+    set(context, address, bytes, FRAME_FREE);
 }
 
 static int add(void *context, const struct pleat_memory_range *range)
@@ -48,7 +55,7 @@ static int give(void *context, const struct pleat_memory_owner *owner, uint64_t 
 {
     struct allocator *allocator = context;
     (void)owner;
-    if (count(allocator, address, bytes, FRAME_NONE) * FRAME_BYTES != bytes) {
+    if (count(allocator, address, bytes, FRAME_NONE) != bytes) {
         return PLEAT_E_STATE;
     }
     give_frames(allocator, address, bytes);
@@ -84,13 +91,15 @@ static int take_begin(void *context, struct pleat_memory_job *storage, const str
 {
     struct allocator *allocator = context;
     struct job job = {.owner = owner, .kind = kind, .address = address, .bytes = bytes};
-    const uint8_t *frames = frames_at(allocator, address);
+    uint64_t first = address;
     (void)deadline_ns;
     job.report.bytes_total = bytes;
-    job.report.bytes_unmovable = count(allocator, address, bytes, FRAME_USED) * FRAME_BYTES;
+    job.report.bytes_unmovable = count(allocator, address, bytes, FRAME_USED);
     if (job.report.bytes_unmovable > 0) {
-        const uint8_t *used = memchr(frames, FRAME_USED, bytes / FRAME_BYTES);
-        job.report.obstacle_address = address + (uint64_t)(used - frames) * FRAME_BYTES;
+        while (allocator_state(allocator, frame_at(first)) != FRAME_USED) {
+            first += FRAME_BYTES;
+        }
+        job.report.obstacle_address = first;
         strcpy(job.report.obstacle_owner, "somebody");
     }
     memcpy(storage, &job, sizeof(job));
@@ -106,8 +115,7 @@ static int take_step(void *context, struct pleat_memory_job *storage, uint64_t b
     if (count(allocator, job.address, job.bytes, FRAME_USED) > 0) {
         return PLEAT_E_UNMOVABLE;
     }
-    allocator->free_frames -= count(allocator, job.address, job.bytes, FRAME_FREE);
-    memset(frames_at(allocator, job.address), FRAME_NONE, job.bytes / FRAME_BYTES);
+    set(allocator, job.address, job.bytes, FRAME_NONE);
     if (job.kind == PLEAT_TAKE_PIECE) {
         return 0;
     }
@@ -133,8 +141,8 @@ static void take_report(void *context, const struct pleat_memory_job *storage,
     *report = job.report;
 }
 
-/* --- What there is
- * ------------------------------------------------------------------------------------------ */
+/* --- What there is -----------------------------------------------------------------------------------------
+ */
 
 static enum pleat_block_state block_state(void *context, uint64_t address)
 {
@@ -146,9 +154,9 @@ static int look(void *context, uint64_t address, uint64_t bytes, struct pleat_me
 {
     struct allocator *allocator = context;
     memset(found, 0, sizeof(*found));
-    found->free_bytes = count(allocator, address, bytes, FRAME_FREE) * FRAME_BYTES;
-    found->unmovable_bytes = count(allocator, address, bytes, FRAME_USED) * FRAME_BYTES;
-    found->withheld_bytes = count(allocator, address, bytes, FRAME_NONE) * FRAME_BYTES;
+    found->free_bytes = count(allocator, address, bytes, FRAME_FREE);
+    found->unmovable_bytes = count(allocator, address, bytes, FRAME_USED);
+    found->withheld_bytes = count(allocator, address, bytes, FRAME_NONE);
     return 0;
 }
 
