@@ -141,7 +141,8 @@ int pleat_ring_packed_look(struct pleat_virtio_ring *ring, uint32_t *id, uint32_
     *length = pleat_ring_load32_plain(slot + offsetof(struct pleat_virtq_packed_descriptor, length));
     /* Without WRITE the length is reserved, says the specification (2.8.4), and a device may leave there what
      * the driver wrote; but QEMU gives a true length and never sets WRITE. What can't be true isn't meant. */
-    if (!(flags & PLEAT_VIRTQ_DESC_F_WRITE) && *id<ring->size && * length> ring->slots[*id].writable_bytes) {
+    const bool is_written = flags & PLEAT_VIRTQ_DESC_F_WRITE;
+    if (!is_written && *id < ring->size && ring->slots[*id].writable_bytes < *length) {
         *length = 0;
     }
     return 1;
