@@ -2,7 +2,8 @@
  *
  * Proves that a guest which grows and shrinks keeps away from what isn't plugged. Such memory is inaccessible
  * in the machine, and a touch of it by the core, the driver or the workload is caught and named; a buffer in
- * it that the driver gives to the device would cost the request its answer.
+ * it that the driver gives to the device would cost the request its answer. The driver has accepted
+ * UNPLUGGED_INACCESSIBLE here; what it does depends on that nowhere, so this is also how it behaves without.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,7 +58,7 @@ static struct pleat_machine *start(const char *line)
     return machine;
 }
 
-static void V_OP1_V_OP2_V_OP3_V_OP4_unplugged_memory_is_neither_touched_nor_told_to_the_device(void **state)
+static void V_OP1_V_OP2_V_OP3_V_OP4_V_OP5_unplugged_memory_is_neither_touched_nor_told(void **state)
 {
     (void)state;
     struct pleat_machine *machine = start("-m 256M,maxmem=4G -smp 2 -seed 1 "
@@ -93,7 +94,7 @@ static void V_OP1_V_OP2_V_OP3_V_OP4_unplugged_memory_is_neither_touched_nor_told
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(V_OP1_V_OP2_V_OP3_V_OP4_unplugged_memory_is_neither_touched_nor_told_to_the_device),
+        cmocka_unit_test(V_OP1_V_OP2_V_OP3_V_OP4_V_OP5_unplugged_memory_is_neither_touched_nor_told),
     };
     return cmocka_run_group_tests_name("unplugged memory", tests, NULL, NULL);
 }
