@@ -102,9 +102,7 @@ static void V_OP9_only_the_usable_region_is_plugged(void **state)
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     f->device.usable_bytes = 2 * MIB + 320 * KIB;
-    f->device.requested_bytes = 6 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 6 * MIB);
     assert_int_equal(fixture_status(f).plugged_bytes, 2 * MIB + 320 * KIB);
     for (unsigned i = 0; i < f->device.logged; i++) {
         const struct scripted_request *r = &f->device.log[i];
@@ -196,9 +194,7 @@ static void memory_that_nobody_onlines_is_limited(void **state)
     struct fixture *f = fixture_prepare(NULL);
     f->model.online_on_add = false;
     f->config.offline_limit_bytes = 2 * MIB;
-    f->device.requested_bytes = 8 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 8 * MIB);
     assert_int_equal(fixture_status(f).plugged_bytes, 2 * MIB);
     assert_int_equal(fixture_status(f).offline_bytes, 2 * MIB);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_OFFLINE);
@@ -242,9 +238,7 @@ static void force_online_isnt_limited(void **state)
     f->model.online_on_add = false;
     f->config.offline_limit_bytes = 1 * MIB;
     f->config.add_flags = PLEAT_ADD_FORCE_ONLINE;
-    f->device.requested_bytes = 8 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 8 * MIB);
     fixture_assert_at(f, 8 * MIB);
     fixture_free(f);
 }
@@ -254,9 +248,7 @@ static void partly_plugged_offline_units_are_filled_and_go_online_whole(void **s
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     f->model.online_on_add = false;
-    f->device.requested_bytes = 256 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 256 * KIB);
     fixture_request(f, 512 * KIB);
     fixture_assert_at(f, 512 * KIB);
     assert_int_equal(fixture_status(f).units_added, 1);
@@ -371,9 +363,7 @@ static void NACK_stops_until_the_config_changes(void **state)
     struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
     script_plan_answer(&f->device, &plan, PLUGS, 2, 1, PLEAT_VIRTIO_MEM_RESP_NACK);
-    f->device.requested_bytes = 4 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 4 * MIB);
     assert_int_equal(f->wake, PLEAT_VIRTIO_MEM_WAKE_ON_INTERRUPT);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_NACK);
     assert_string_equal(fixture_line(f), "growth stopped at 2 MiB of 4 MiB wanted: the device refuses");
@@ -411,9 +401,7 @@ static void X7_ERROR_leads_to_config_STATE_and_on(void **state)
     struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
     script_plan_answer(&f->device, &plan, PLUGS, 1, 1, PLEAT_VIRTIO_MEM_RESP_ERROR);
-    f->device.requested_bytes = 3 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 3 * MIB);
     fixture_assert_at(f, 3 * MIB);
     /* STATE was asked about exactly what the ERROR was about; and the driver went on elsewhere. */
     assert_request(f, 1, PLEAT_VIRTIO_MEM_REQ_PLUG, FIXTURE_ADDRESS + 1 * MIB, 16);
@@ -450,9 +438,7 @@ static void X7_what_an_ERROR_has_plugged_is_used(void **state)
     struct fixture *f = fixture_prepare(NULL);
     script_plan_answer(&f->device, &plan, PLUGS, 0, 1, PLEAT_VIRTIO_MEM_RESP_ERROR);
     plan.action = SCRIPT_DO_ANSWER;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     fixture_assert_at(f, 1 * MIB);
     assert_int_equal(plan.seen, 1);
     fixture_free(f);
@@ -461,16 +447,10 @@ static void X7_what_an_ERROR_has_plugged_is_used(void **state)
 static void V_PLUG1_only_the_type_of_a_response_counts(void **state)
 {
     (void)state;
-    struct script_plan plan = {.types = PLUGS, .times = FOREVER, .action = SCRIPT_DO_ANSWER};
+    struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
-    memset(plan.answer.bytes, 0xff, sizeof(plan.answer.bytes));
-    pleat_write_le16(plan.answer.bytes, PLEAT_VIRTIO_MEM_RESP_ACK);
-    plan.answer.length = sizeof(plan.answer.bytes);
-    f->device.script = script_plan;
-    f->device.script_context = &plan;
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    script_plan_type_alone(&f->device, &plan, PLUGS);
+    fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(plan.seen, 2);
     fixture_free(f);

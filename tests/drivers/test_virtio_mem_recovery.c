@@ -121,8 +121,7 @@ static void X6_a_device_that_stays_silent_is_given_up_and_memory_stays(void **st
                      PLEAT_E_STATE);
     /* It gets well; somebody says so. */
     f->device.script = NULL;
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     fixture_assert_at(f, 3 * MIB);
     fixture_free(f);
 }
@@ -224,8 +223,7 @@ static void one_block_that_is_MIXED_cant_be(void **state)
     scripted_answer(&plan.answer, PLEAT_VIRTIO_MEM_RESP_ACK, PLEAT_VIRTIO_MEM_STATE_MIXED);
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
     fixture_run(f);
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     fixture_run(f);
     assert_int_equal(fixture_status(f).phase, PLEAT_VIRTIO_MEM_GIVEN_UP);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_PROTOCOL);
@@ -243,8 +241,7 @@ static void memory_in_use_that_is_said_to_be_unplugged_ends_it_untouched(void **
     scripted_answer(&plan.answer, PLEAT_VIRTIO_MEM_RESP_ACK, PLEAT_VIRTIO_MEM_STATE_UNPLUGGED);
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
     fixture_run(f);
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     assert_int_equal(fixture_status(f).phase, PLEAT_VIRTIO_MEM_GIVEN_UP);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_LOST);
     assert_non_null(strstr(fixture_line(f), "memory in use is unplugged, it says"));
@@ -261,8 +258,7 @@ static void a_usable_region_that_shrinks_below_memory_in_use_is_found_out(void *
     f->device.requested_bytes = 1 * MIB;
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
     fixture_run(f);
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_LOST);
     fixture_free(f);
 }
@@ -311,9 +307,7 @@ static void a_broken_ring_leads_to_a_reset_and_on(void **state)
         f->device.features_offered = PLEAT_VIRTIO_F_VERSION_1;
         f->device.script = script_plan;
         f->device.script_context = &plan;
-        f->device.requested_bytes = 3 * MIB;
-        fixture_create(f);
-        fixture_run(f);
+        fixture_go(f, 3 * MIB);
         fixture_assert_at(f, 3 * MIB);
         assert_int_equal(fixture_statistics(f).resets, 1);
         /* It was found at once, not by waiting. */

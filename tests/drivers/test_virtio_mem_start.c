@@ -41,9 +41,7 @@ static void V_CFG3_node_id_says_nothing_without_ACPI_PXM(void **state)
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     f->device.node = 1;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     assert_int_equal(f->model.block[0].node, 0);
     /* And it may change as it likes. */
     f->device.node = 7;
@@ -59,9 +57,7 @@ static void node_id_counts_with_ACPI_PXM(void **state)
     struct fixture *f = fixture_prepare(NULL);
     f->device.features_offered |= FEATURE(PLEAT_VIRTIO_MEM_F_ACPI_PXM);
     f->device.node = 1;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     assert_int_equal(f->model.block[0].node, 1);
     assert_int_equal(fixture_status(f).node, 1);
     fixture_free(f);
@@ -290,9 +286,7 @@ static void a_device_without_it_is_served_too(void **state)
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     f->device.features_offered = PLEAT_VIRTIO_F_VERSION_1;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     fixture_assert_at(f, 1 * MIB);
     assert_int_equal(f->device.features, PLEAT_VIRTIO_F_VERSION_1);
     fixture_free(f);
@@ -305,9 +299,7 @@ static void packed_rings_work_and_features_can_be_refused(void **state)
         struct fixture *f = fixture_prepare(NULL);
         f->device.features_offered |= PLEAT_VIRTIO_F_RING_PACKED | PLEAT_VIRTIO_F_ACCESS_PLATFORM;
         f->config.features_refused = refused ? PLEAT_VIRTIO_F_RING_PACKED | PLEAT_VIRTIO_F_EVENT_IDX : 0;
-        f->device.requested_bytes = 1 * MIB;
-        fixture_create(f);
-        fixture_run(f);
+        fixture_go(f, 1 * MIB);
         for (unsigned i = 0; i < 20; i++) {
             fixture_request(f, (i % 4) * MIB);
             fixture_assert_at(f, (i % 4) * MIB);
@@ -332,8 +324,7 @@ static void no_agreement_is_an_end_with_a_reason(void **state)
     /* The way back. */
     f->device.features_offered = PLEAT_VIRTIO_F_VERSION_1;
     f->device.requested_bytes = 1 * MIB;
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     fixture_assert_at(f, 1 * MIB);
     fixture_free(f);
 }
@@ -344,9 +335,7 @@ static void a_queue_too_small_is_an_end_with_a_reason(void **state)
     for (uint16_t size = 0; size < 4; size++) {
         struct fixture *f = fixture_prepare(NULL);
         f->device.queue_size_max = size;
-        f->device.requested_bytes = 1 * MIB;
-        fixture_create(f);
-        fixture_run(f);
+        fixture_go(f, 1 * MIB);
         if (size < 2) {
             assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_UNSUPPORTED);
             assert_string_equal(fixture_line(f), "given up at 0 bytes of 1 MiB wanted: unsupported: "
@@ -380,14 +369,6 @@ static void interrupts_are_routed_to_vectors_where_wanted(void **state)
     fixture_free(f);
 }
 
-static void plug_behind_its_back(struct fixture *f, uint64_t offset, uint64_t bytes)
-{
-    for (uint64_t at = offset; at < offset + bytes; at += f->device.block_bytes) {
-        f->device.plugged[at / f->device.block_bytes] = true;
-    }
-    model_memory_plugged(&f->model, f->device.address + offset, bytes);
-}
-
 static void V_OP11_no_suspend_with_memory_plugged_unless_it_persists(void **state)
 {
     (void)state;
@@ -408,7 +389,7 @@ static void V_OP11_no_suspend_while_it_isnt_known_what_is_plugged(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 0, 64 * KIB);
     fixture_create(f);
     assert_int_equal(fixture_status(f).plugged_bytes, 0);
     assert_int_equal(pleat_virtio_mem_driver_may_suspend(f->driver), PLEAT_E_REFUSED);
@@ -425,34 +406,23 @@ static void V_OP11_no_suspend_while_it_isnt_known_what_is_plugged(void **state)
 
 /* --- Memory that is plugged already -------------------------------------------------------------------- */
 
-static unsigned count_requests(const struct fixture *f, unsigned type)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < f->device.logged; i++) {
-        count += f->device.log[i].type == type;
-    }
-    return count;
-}
-
 /*   unit 0            unit 1            unit 2            unit 3
  *   M############### ................ M####...##...... M...............                                */
 static void X12_plugged_memory_is_found_by_STATE_and_used(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 1 * MIB);
-    plug_behind_its_back(f, 2 * MIB, 5 * 64 * KIB);
-    plug_behind_its_back(f, 2 * MIB + 8 * 64 * KIB, 2 * 64 * KIB);
-    plug_behind_its_back(f, 3 * MIB, 64 * KIB);
-    f->device.requested_bytes = 1 * MIB + 512 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    scripted_device_leave_plugged(&f->device, 0, 1 * MIB);
+    scripted_device_leave_plugged(&f->device, 2 * MIB, 5 * 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 2 * MIB + 8 * 64 * KIB, 2 * 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 3 * MIB, 64 * KIB);
+    fixture_go(f, 1 * MIB + 512 * KIB);
     fixture_assert_at(f, 1 * MIB + 512 * KIB);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_PLUG), 0);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_PLUG), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
     /* Halving: a few requests for each edge, not one for each block. */
-    assert_in_range(count_requests(f, PLEAT_VIRTIO_MEM_REQ_STATE), 10, 50);
+    assert_in_range(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_STATE), 10, 50);
     fixture_free(f);
 }
 
@@ -460,10 +430,8 @@ static void X12_what_is_too_much_is_given_up_loose_memory_first(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 4 * MIB);
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    scripted_device_leave_plugged(&f->device, 0, 4 * MIB);
+    fixture_go(f, 1 * MIB);
     fixture_assert_at(f, 1 * MIB);
     assert_int_equal(f->model.calls[MODEL_TAKE_BEGIN], 0);
     assert_int_equal(f->model.calls[MODEL_ADD], 1);
@@ -477,14 +445,12 @@ static void X12_another_subblock_is_given_up_for_metadata(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 64 * KIB, 3 * 64 * KIB);
-    f->device.requested_bytes = 3 * 64 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    scripted_device_leave_plugged(&f->device, 64 * KIB, 3 * 64 * KIB);
+    fixture_go(f, 3 * 64 * KIB);
     fixture_assert_at(f, 3 * 64 * KIB);
     assert_true(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS));
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 1);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_PLUG), 1);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 1);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_PLUG), 1);
     fixture_free(f);
 }
 
@@ -492,12 +458,10 @@ static void X12_metadata_is_plugged_where_there_is_quota(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 64 * KIB, 3 * 64 * KIB);
-    f->device.requested_bytes = 4 * 64 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    scripted_device_leave_plugged(&f->device, 64 * KIB, 3 * 64 * KIB);
+    fixture_go(f, 4 * 64 * KIB);
     fixture_assert_at(f, 4 * 64 * KIB);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
     fixture_free(f);
 }
 
@@ -507,14 +471,12 @@ static void X12_UNPLUG_ALL_is_the_way_out_while_nothing_is_added(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 1 * MIB);
-    plug_behind_its_back(f, 1 * MIB + 64 * KIB, 3 * 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 0, 1 * MIB);
+    scripted_device_leave_plugged(&f->device, 1 * MIB + 64 * KIB, 3 * 64 * KIB);
     f->device.refuse_below_request = true;
-    f->device.requested_bytes = 1 * MIB + 3 * 64 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB + 3 * 64 * KIB);
     fixture_assert_at(f, 1 * MIB + 3 * 64 * KIB);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 1);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 1);
     fixture_free(f);
 }
 
@@ -523,18 +485,17 @@ static void X12_never_UNPLUG_ALL_while_anything_is_added(void **state)
 {
     (void)state;
     struct fixture *f = fixture_start(NULL, 1 * MIB);
-    plug_behind_its_back(f, 1 * MIB + 64 * KIB, 3 * 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 1 * MIB + 64 * KIB, 3 * 64 * KIB);
     f->device.refuse_below_request = true;
     scripted_device_request(&f->device, 1 * MIB + 3 * 64 * KIB);
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
     fixture_run(f);
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     assert_int_equal(fixture_status(f).plugged_bytes, 1 * MIB + 3 * 64 * KIB);
     assert_int_equal(fixture_status(f).ready_bytes, 1 * MIB);
     assert_int_equal(fixture_status(f).units_loose, 1);
     assert_int_not_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_NONE);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
     fixture_request(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     fixture_free(f);
@@ -548,12 +509,10 @@ static void X12_torn_subblocks_are_completed_or_given_back(void **state)
     for (unsigned quota = 0; quota < 2; quota++) {
         const struct fixture_shape shape = {.device_block_bytes = 16 * KIB};
         struct fixture *f = fixture_prepare(&shape);
-        plug_behind_its_back(f, 0, 32 * KIB);
-        plug_behind_its_back(f, 2 * 64 * KIB + 16 * KIB, 32 * KIB);
-        plug_behind_its_back(f, 3 * 64 * KIB, 64 * KIB);
-        f->device.requested_bytes = quota ? 256 * KIB : 128 * KIB;
-        fixture_create(f);
-        fixture_run(f);
+        scripted_device_leave_plugged(&f->device, 0, 32 * KIB);
+        scripted_device_leave_plugged(&f->device, 2 * 64 * KIB + 16 * KIB, 32 * KIB);
+        scripted_device_leave_plugged(&f->device, 3 * 64 * KIB, 64 * KIB);
+        fixture_go(f, quota ? 256 * KIB : 128 * KIB);
         fixture_assert_at(f, quota ? 256 * KIB : 128 * KIB);
         fixture_free(f);
     }
@@ -564,12 +523,10 @@ static void X12_plugged_memory_outside_of_all_units_is_given_back(void **state)
     (void)state;
     const struct fixture_shape shape = {.region_offset = 512 * KIB, .region_bytes = 3 * MIB};
     struct fixture *f = fixture_prepare(&shape);
-    plug_behind_its_back(f, 128 * KIB, 256 * KIB);
-    plug_behind_its_back(f, 512 * KIB, 1 * MIB);
-    plug_behind_its_back(f, 3 * MIB - 128 * KIB, 64 * KIB);
-    f->device.requested_bytes = 1 * MIB + 320 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    scripted_device_leave_plugged(&f->device, 128 * KIB, 256 * KIB);
+    scripted_device_leave_plugged(&f->device, 512 * KIB, 1 * MIB);
+    scripted_device_leave_plugged(&f->device, 3 * MIB - 128 * KIB, 64 * KIB);
+    fixture_go(f, 1 * MIB + 320 * KIB);
     fixture_assert_at(f, 1 * MIB + 320 * KIB);
     assert_int_equal(fixture_status(f).ready_bytes, 1 * MIB + 320 * KIB);
     fixture_free(f);
@@ -581,7 +538,7 @@ static void X12_memory_outside_that_cant_be_given_back_is_left_and_tried_again(v
     struct script_plan plan;
     const struct fixture_shape shape = {.region_offset = 512 * KIB, .region_bytes = 3 * MIB};
     struct fixture *f = fixture_prepare(&shape);
-    plug_behind_its_back(f, 128 * KIB, 256 * KIB);
+    scripted_device_leave_plugged(&f->device, 128 * KIB, 256 * KIB);
     script_plan_answer(&f->device, &plan, UNPLUGS, 0, 1, PLEAT_VIRTIO_MEM_RESP_ERROR);
     f->device.requested_bytes = 1 * MIB;
     fixture_create(f);
@@ -601,11 +558,9 @@ static void X12_torn_subblocks_without_metadata_are_settled_too(void **state)
     for (unsigned quota = 0; quota < 2; quota++) {
         const struct fixture_shape shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX};
         struct fixture *f = fixture_prepare(&shape);
-        plug_behind_its_back(f, 64 * KIB, 48 * KIB);
-        plug_behind_its_back(f, 192 * KIB + 32 * KIB, 16 * KIB);
-        f->device.requested_bytes = quota ? 128 * KIB : 64 * KIB;
-        fixture_create(f);
-        fixture_run(f);
+        scripted_device_leave_plugged(&f->device, 64 * KIB, 48 * KIB);
+        scripted_device_leave_plugged(&f->device, 192 * KIB + 32 * KIB, 16 * KIB);
+        fixture_go(f, quota ? 128 * KIB : 64 * KIB);
         fixture_assert_at(f, quota ? 128 * KIB : 64 * KIB);
         fixture_free(f);
     }
@@ -617,12 +572,10 @@ static void X12_torn_subblocks_that_nothing_can_be_done_about_wait(void **state)
     (void)state;
     const struct fixture_shape shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX};
     struct fixture *f = fixture_prepare(&shape);
-    plug_behind_its_back(f, 0, 64 * KIB);
-    plug_behind_its_back(f, 192 * KIB, 48 * KIB);
+    scripted_device_leave_plugged(&f->device, 0, 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 192 * KIB, 48 * KIB);
     f->device.refuse_below_request = true;
-    f->device.requested_bytes = 112 * KIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 112 * KIB);
     assert_int_equal(fixture_status(f).plugged_bytes, 112 * KIB);
     assert_int_equal(fixture_status(f).ready_bytes, 64 * KIB);
     fixture_request(f, 128 * KIB);
@@ -636,11 +589,9 @@ static void X12_metadata_beyond_the_usable_region(void **state)
     (void)state;
     const struct fixture_shape shape = {.metadata_bytes = 128 * KIB};
     struct fixture *f = fixture_prepare(&shape);
-    plug_behind_its_back(f, 1 * MIB, 64 * KIB);
+    scripted_device_leave_plugged(&f->device, 1 * MIB, 64 * KIB);
     f->device.usable_bytes = 1 * MIB + 64 * KIB;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     fixture_assert_at(f, 1 * MIB);
     assert_false(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS + 1 * MIB));
     fixture_free(f);
@@ -650,12 +601,10 @@ static void X12_adopted_memory_is_limited_while_it_is_offline(void **state)
 {
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 4 * MIB);
+    scripted_device_leave_plugged(&f->device, 0, 4 * MIB);
     f->model.online_on_add = false;
     f->config.offline_limit_bytes = 2 * MIB;
-    f->device.requested_bytes = 4 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 4 * MIB);
     assert_int_equal(fixture_status(f).units_added, 2);
     assert_int_equal(fixture_status(f).units_loose, 2);
     assert_int_equal(fixture_status(f).plugged_bytes, 4 * MIB);
@@ -676,18 +625,16 @@ static void X12_BUSY_and_silence_while_asking_are_survived(void **state)
     struct script_plan plan;
     for (unsigned answer = 0; answer < 3; answer++) {
         struct fixture *f = fixture_prepare(NULL);
-        plug_behind_its_back(f, 1 * MIB, 1 * MIB + 128 * KIB);
+        scripted_device_leave_plugged(&f->device, 1 * MIB, 1 * MIB + 128 * KIB);
         script_plan_answer(&f->device, &plan, STATES, 2, 2,
                            answer == 0 ? PLEAT_VIRTIO_MEM_RESP_BUSY : PLEAT_VIRTIO_MEM_RESP_NACK);
         if (answer == 2) {
             plan.action = SCRIPT_SILENT;
         }
-        f->device.requested_bytes = 1 * MIB + 128 * KIB;
-        fixture_create(f);
-        fixture_run(f);
+        fixture_go(f, 1 * MIB + 128 * KIB);
         fixture_assert_at(f, 1 * MIB + 128 * KIB);
         assert_true(plan.seen > 4);
-        assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_PLUG), 0);
+        assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_PLUG), 0);
         fixture_free(f);
     }
 }
@@ -697,11 +644,9 @@ static void X12_where_STATE_isnt_answered_UNPLUG_ALL_is_the_way_out(void **state
     (void)state;
     struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 1 * MIB, 1 * MIB);
+    scripted_device_leave_plugged(&f->device, 1 * MIB, 1 * MIB);
     script_plan_answer(&f->device, &plan, STATES, 0, FOREVER, PLEAT_VIRTIO_MEM_RESP_ERROR);
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(plan.seen, 3);
     fixture_free(f);
@@ -712,7 +657,7 @@ static void V_STATE1_V_STATE2_only_type_and_state_of_a_response_count(void **sta
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     struct script_plan plan = {.types = STATES, .times = 1, .action = SCRIPT_ANSWER};
-    plug_behind_its_back(f, 0, 8 * MIB);
+    scripted_device_leave_plugged(&f->device, 0, 8 * MIB);
     f->device.requested_bytes = 8 * MIB;
     /* All of the region is asked about at once; the padding is full of other states. */
     memset(plan.answer.bytes, 1, sizeof(plan.answer.bytes));
@@ -733,7 +678,7 @@ static void V_STATE2_the_state_of_an_ERROR_says_nothing(void **state)
     (void)state;
     struct fixture *f = fixture_prepare(NULL);
     struct script_plan plan = {.types = STATES, .times = 1, .action = SCRIPT_ANSWER};
-    plug_behind_its_back(f, 0, 1 * MIB);
+    scripted_device_leave_plugged(&f->device, 0, 1 * MIB);
     f->device.requested_bytes = 8 * MIB;
     scripted_answer(&plan.answer, PLEAT_VIRTIO_MEM_RESP_ERROR, PLEAT_VIRTIO_MEM_STATE_PLUGGED);
     f->device.script = script_plan;
@@ -754,15 +699,13 @@ static void V_INIT2_memory_that_isnt_used_is_unplugged_until_it_succeeds(void **
     (void)state;
     struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
-    plug_behind_its_back(f, 0, 3 * MIB + 192 * KIB);
+    scripted_device_leave_plugged(&f->device, 0, 3 * MIB + 192 * KIB);
     f->config.start = PLEAT_VIRTIO_MEM_START_UNPLUG_ALL;
     script_plan_answer(&f->device, &plan, ALLS, 0, 6, PLEAT_VIRTIO_MEM_RESP_BUSY);
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(plan.seen, 7);
-    assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_STATE), 0);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_STATE), 0);
     for (unsigned i = 0; i < 7; i++) {
         assert_int_equal(f->device.log[i].type, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL);
     }
@@ -775,19 +718,17 @@ static void V_INIT2_ERROR_silence_and_nonsense_dont_end_it(void **state)
     for (unsigned kind = 0; kind < 3; kind++) {
         struct script_plan plan;
         struct fixture *f = fixture_prepare(NULL);
-        plug_behind_its_back(f, 0, 3 * MIB);
+        scripted_device_leave_plugged(&f->device, 0, 3 * MIB);
         f->config.start = PLEAT_VIRTIO_MEM_START_UNPLUG_ALL;
         script_plan_answer(&f->device, &plan, ALLS, 0, 3,
                            kind == 0 ? PLEAT_VIRTIO_MEM_RESP_ERROR : 1000 + kind);
         if (kind == 1) {
             plan.action = SCRIPT_DO_SILENT;
         }
-        f->device.requested_bytes = 2 * MIB;
-        fixture_create(f);
-        fixture_run(f);
+        fixture_go(f, 2 * MIB);
         fixture_run(f);
         fixture_assert_at(f, 2 * MIB);
-        assert_int_equal(count_requests(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
+        assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
         fixture_free(f);
     }
 }
@@ -795,18 +736,12 @@ static void V_INIT2_ERROR_silence_and_nonsense_dont_end_it(void **state)
 static void V_ALL1_only_the_type_of_a_response_counts(void **state)
 {
     (void)state;
-    struct script_plan plan = {.types = ALLS, .times = FOREVER, .action = SCRIPT_DO_ANSWER};
+    struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
-    memset(plan.answer.bytes, 0xff, sizeof(plan.answer.bytes));
-    pleat_write_le16(plan.answer.bytes, PLEAT_VIRTIO_MEM_RESP_ACK);
-    plan.answer.length = sizeof(plan.answer.bytes);
-    f->device.script = script_plan;
-    f->device.script_context = &plan;
-    plug_behind_its_back(f, 0, 3 * MIB);
+    script_plan_type_alone(&f->device, &plan, ALLS);
+    scripted_device_leave_plugged(&f->device, 0, 3 * MIB);
     f->config.start = PLEAT_VIRTIO_MEM_START_UNPLUG_ALL;
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(plan.seen, 1);
     fixture_free(f);
@@ -831,11 +766,9 @@ static void the_config_is_read_again_after_UNPLUG_ALL(void **state)
     plan.context = f;
     f->device.script = script_plan;
     f->device.script_context = &plan;
-    plug_behind_its_back(f, 0, 3 * MIB);
+    scripted_device_leave_plugged(&f->device, 0, 3 * MIB);
     f->config.start = PLEAT_VIRTIO_MEM_START_UNPLUG_ALL;
-    f->device.requested_bytes = 3 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 3 * MIB);
     fixture_assert_at(f, 1 * MIB);
     fixture_free(f);
 }
@@ -863,9 +796,7 @@ static void a_region_below_everything_that_can_be_added_is_not_used(void **state
     struct fixture *f = fixture_prepare(NULL);
     f->model.memory.highest_address = FIXTURE_ADDRESS - 4 * MIB;
     f->model.ops.log = NULL;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     assert_int_equal(fixture_status(f).units, 0);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_NO_ROOM);
     fixture_free(f);

@@ -39,6 +39,14 @@ static void use(struct fixture *f, uint64_t offset, uint64_t bytes, enum model_f
     model_use(&f->model, FIXTURE_ADDRESS + offset, bytes, state);
 }
 
+/* A movable piece in the middle of each of the first subblocks. */
+static void use_each_sub(struct fixture *f, unsigned subs, uint64_t bytes)
+{
+    for (unsigned i = 0; i < subs; i++) {
+        use(f, i * 64 * KIB + 32 * KIB, bytes, MODEL_MOVABLE);
+    }
+}
+
 /* --- Order --------------------------------------------------------------------------------------------- */
 
 /* 128 MiB blocks, pieces and device blocks of 2 MiB, as in the field. */
@@ -159,9 +167,7 @@ static void V_OP6_memory_in_use_is_evacuated_before_it_is_unplugged(void **state
 {
     (void)state;
     struct fixture *f = fixture_start(NULL, 2 * MIB);
-    for (unsigned i = 0; i < 32; i++) {
-        use(f, i * 64 * KIB + 32 * KIB, 4 * KIB, MODEL_MOVABLE);
-    }
+    use_each_sub(f, 32, 4 * KIB);
     fixture_request(f, 0);
     fixture_assert_at(f, 0);
     assert_int_equal(f->model.moved_frames, 32);
@@ -175,9 +181,7 @@ static void neighbouring_units_are_emptied_together(void **state)
     (void)state;
     struct fixture *f = fixture_start(NULL, 4 * MIB);
     f->model.elsewhere_free = 0;
-    for (unsigned i = 0; i < 64; i++) {
-        use(f, i * 64 * KIB + 32 * KIB, 8 * KIB, MODEL_MOVABLE);
-    }
+    use_each_sub(f, 64, 8 * KIB);
     fixture_request(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(f->model.moved_frames, 64);
@@ -191,9 +195,7 @@ static void several_at_once_that_fail_are_tried_one_by_one(void **state)
 {
     (void)state;
     struct fixture *f = fixture_start(NULL, 4 * MIB);
-    for (unsigned i = 0; i < 64; i++) {
-        use(f, i * 64 * KIB + 32 * KIB, 4 * KIB, MODEL_MOVABLE);
-    }
+    use_each_sub(f, 64, 4 * KIB);
     use(f, 2 * MIB + 640 * KIB, 4 * KIB, MODEL_PINNED);
     fixture_request(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
@@ -205,9 +207,7 @@ static void a_take_that_isnt_wanted_any_more_is_cancelled(void **state)
 {
     (void)state;
     struct fixture *f = fixture_start(NULL, 2 * MIB);
-    for (unsigned i = 0; i < 32; i++) {
-        use(f, i * 64 * KIB + 32 * KIB, 4 * KIB, MODEL_MOVABLE);
-    }
+    use_each_sub(f, 32, 4 * KIB);
     scripted_device_request(&f->device, 1 * MIB);
     while (f->model.isolated_bytes == 0) {
         (void)fixture_step(f, 1);
@@ -380,9 +380,7 @@ static void X14_a_shrink_stops_at_the_floor_and_goes_on_when_memory_frees_up(voi
     struct fixture *f = fixture_prepare(NULL);
     f->config.floor_bytes = 1536 * KIB;
     f->model.elsewhere_free = 256;
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 2 * MIB);
     fixture_request(f, 0);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_FLOOR);
     assert_non_null(strstr(fixture_line(f), "the guest would have less than 1536 KiB free"));
@@ -401,9 +399,7 @@ static void X14_the_default_floor_is_64_MiB(void **state)
     struct fixture *f = fixture_prepare(NULL);
     f->config.floor_bytes = 0;
     f->model.elsewhere_free = 64 * 256 - 1;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     fixture_request(f, 0);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_FLOOR);
     assert_non_null(strstr(fixture_line(f), "less than 64 MiB free"));
@@ -419,9 +415,7 @@ static void X14_no_floor_without_a_count_of_free_memory(void **state)
     struct fixture *f = fixture_prepare(NULL);
     f->config.floor_bytes = 1024 * MIB;
     f->model.ops.free_bytes = NULL;
-    f->device.requested_bytes = 1 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 1 * MIB);
     fixture_request(f, 0);
     fixture_assert_at(f, 0);
     fixture_free(f);
@@ -437,9 +431,7 @@ static void plug_only_says_so_when_asked_to_shrink(void **state)
     f->model.ops.take_report = NULL;
     f->model.ops.look = NULL;
     f->model.ops.remove = NULL;
-    f->device.requested_bytes = 2 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     fixture_request(f, 1 * MIB);
     assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_PLUG_ONLY);
@@ -486,9 +478,7 @@ static void a_memory_that_forgets_to_say_offline_is_coped_with(void **state)
     struct fixture *f = fixture_prepare(NULL);
     f->model.forgets_offline = true;
     f->config.offline_limit_bytes = 1 * MIB;
-    f->device.requested_bytes = 4 * MIB;
-    fixture_create(f);
-    fixture_run(f);
+    fixture_go(f, 4 * MIB);
     for (unsigned i = 0; i < 4; i++) {
         fixture_request(f, 1 * MIB);
         fixture_request(f, 4 * MIB);
@@ -600,13 +590,9 @@ static void X13_for_ever_so_long(void **state)
 static void V_UNPLUG1_only_the_type_of_a_response_counts(void **state)
 {
     (void)state;
-    struct script_plan plan = {.types = UNPLUGS, .times = FOREVER, .action = SCRIPT_DO_ANSWER};
+    struct script_plan plan;
     struct fixture *f = fixture_start(NULL, 3 * MIB);
-    memset(plan.answer.bytes, 0xff, sizeof(plan.answer.bytes));
-    pleat_write_le16(plan.answer.bytes, PLEAT_VIRTIO_MEM_RESP_ACK);
-    plan.answer.length = sizeof(plan.answer.bytes);
-    f->device.script = script_plan;
-    f->device.script_context = &plan;
+    script_plan_type_alone(&f->device, &plan, UNPLUGS);
     fixture_request(f, 1 * MIB);
     fixture_assert_at(f, 1 * MIB);
     assert_int_equal(plan.seen, 2);
@@ -691,8 +677,7 @@ static void detach_gives_everything_back(void **state)
     assert_string_equal(fixture_line(f), "detached at 0 bytes");
     assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE),
                      PLEAT_E_STATE);
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     fixture_assert_at(f, 3 * MIB + 256 * KIB);
     assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), PLEAT_E_STATE);
     fixture_free(f);
@@ -733,9 +718,7 @@ static void detach_may_leave_all_in_place_and_attach_finds_it_again(void **state
     (void)state;
     struct fixture *f = fixture_start(NULL, 3 * MIB);
     use(f, 1 * MIB + 128 * KIB, 4 * KIB, MODEL_UNMOVABLE);
-    assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
-    fixture_run(f);
-    assert_int_equal(pleat_virtio_mem_driver_detach_result(f->driver, NULL, 0), 0);
+    assert_int_equal(fixture_detach(f, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
     assert_int_equal(f->device.status, 0);
     assert_int_equal(scripted_device_plugged_bytes(&f->device), 3 * MIB);
     assert_int_equal(model_count(&f->model, MODEL_UNMOVABLE), 1);
@@ -743,8 +726,7 @@ static void detach_may_leave_all_in_place_and_attach_finds_it_again(void **state
     assert_int_equal(model_offline(&f->model, FIXTURE_ADDRESS), 0);
     assert_int_equal(model_online(&f->model, FIXTURE_ADDRESS), 0);
     f->device.requested_bytes = 4 * MIB;
-    assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-    fixture_run(f);
+    fixture_attach(f);
     fixture_assert_at(f, 4 * MIB);
     fixture_free(f);
 }
@@ -759,11 +741,8 @@ static void detach_may_leave_in_the_middle_of_anything(void **state)
         for (unsigned i = 0; i < at; i++) {
             (void)fixture_step(f, 1);
         }
-        assert_int_equal(pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
-        fixture_run(f);
-        assert_int_equal(pleat_virtio_mem_driver_detach_result(f->driver, NULL, 0), 0);
-        assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
-        fixture_run(f);
+        assert_int_equal(fixture_detach(f, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
+        fixture_attach(f);
         fixture_assert_at(f, at % 2 == 0 ? 512 * KIB : 7 * MIB);
         fixture_free(f);
     }

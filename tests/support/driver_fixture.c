@@ -64,12 +64,17 @@ void fixture_create(struct fixture *fixture)
     assert_int_equal(pleat_virtio_mem_driver_create(&fixture->config, &fixture->driver), 0);
 }
 
-struct fixture *fixture_start(const struct fixture_shape *shape, uint64_t requested)
+void fixture_go(struct fixture *fixture, uint64_t requested)
 {
-    struct fixture *fixture = fixture_prepare(shape);
     fixture->device.requested_bytes = requested;
     fixture_create(fixture);
     fixture_run(fixture);
+}
+
+struct fixture *fixture_start(const struct fixture_shape *shape, uint64_t requested)
+{
+    struct fixture *fixture = fixture_prepare(shape);
+    fixture_go(fixture, requested);
     return fixture;
 }
 
@@ -143,6 +148,19 @@ void fixture_run(struct fixture *fixture)
 void fixture_request(struct fixture *fixture, uint64_t bytes)
 {
     scripted_device_request(&fixture->device, bytes);
+    fixture_run(fixture);
+}
+
+int fixture_detach(struct fixture *fixture, enum pleat_virtio_mem_detach how)
+{
+    assert_int_equal(pleat_virtio_mem_driver_detach_begin(fixture->driver, how), 0);
+    fixture_run(fixture);
+    return pleat_virtio_mem_driver_detach_result(fixture->driver, NULL, 0);
+}
+
+void fixture_attach(struct fixture *fixture)
+{
+    assert_int_equal(pleat_virtio_mem_driver_attach(fixture->driver), 0);
     fixture_run(fixture);
 }
 

@@ -46,7 +46,9 @@ struct fixture {
 struct fixture *fixture_prepare(const struct fixture_shape *shape);
 /* Creates the driver, and asserts that it worked. */
 void fixture_create(struct fixture *fixture);
-/* Both, with `requested` bytes at first, and runs it until it is quiet. */
+/* The same, with `requested` bytes at first, and runs it until it is quiet. */
+void fixture_go(struct fixture *fixture, uint64_t requested);
+/* fixture_prepare() and fixture_go(). */
 struct fixture *fixture_start(const struct fixture_shape *shape, uint64_t requested);
 void fixture_free(struct fixture *fixture);
 /* A guest that starts anew: the driver and all added memory are gone, the device isn't. */
@@ -60,6 +62,10 @@ void fixture_run(struct fixture *fixture);
 void fixture_run_until_waiting(struct fixture *fixture);
 /* The host requests another size; then fixture_run(). */
 void fixture_request(struct fixture *fixture, uint64_t bytes);
+
+/* Detaches, runs it, and returns how that ended; attaches again, and runs it. */
+int fixture_detach(struct fixture *fixture, enum pleat_virtio_mem_detach how);
+void fixture_attach(struct fixture *fixture);
 
 enum pleat_virtio_mem_reason fixture_reason(const struct fixture *fixture);
 const char *fixture_line(const struct fixture *fixture);

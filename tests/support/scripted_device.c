@@ -441,6 +441,13 @@ void script_plan_answer(struct scripted_device *device, struct script_plan *plan
     device->script_context = plan;
 }
 
+void script_plan_type_alone(struct scripted_device *device, struct script_plan *plan, unsigned types)
+{
+    script_plan_answer(device, plan, types, 0, FOREVER, PLEAT_VIRTIO_MEM_RESP_ACK);
+    plan->action = SCRIPT_DO_ANSWER;
+    memset(plan->answer.bytes + 2, 0xff, sizeof(plan->answer.bytes) - 2);
+}
+
 /* --- For tests ----------------------------------------------------------------------------------------- */
 
 void scripted_device_init(struct scripted_device *device, struct model_memory *model, uint64_t address,
@@ -459,6 +466,23 @@ void scripted_device_init(struct scripted_device *device, struct model_memory *m
                                UINT64_C(1) << PLEAT_VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE;
     device->queue_size_max = 16;
     device->shared_physical = SHARED_PHYSICAL;
+}
+
+void scripted_device_leave_plugged(struct scripted_device *device, uint64_t offset, uint64_t bytes)
+{
+    for (uint64_t at = offset; at < offset + bytes; at += device->block_bytes) {
+        device->plugged[at / device->block_bytes] = true;
+    }
+    model_memory_plugged(device->model, device->address + offset, bytes);
+}
+
+unsigned scripted_device_count(const struct scripted_device *device, unsigned type)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < device->logged; i++) {
+        count += device->log[i].type == type;
+    }
+    return count;
 }
 
 void scripted_device_request(struct scripted_device *device, uint64_t bytes)

@@ -116,9 +116,17 @@ enum script_action script_plan(void *context, const struct scripted_request *req
 void script_plan_answer(struct scripted_device *device, struct script_plan *plan, unsigned types,
                         unsigned skip, unsigned times, unsigned answer);
 
+/* Fills in a plan that carries requests out and grants them, in answers of which all but the type is 0xff. */
+void script_plan_type_alone(struct scripted_device *device, struct script_plan *plan, unsigned types);
+
 /* An honest device at `address` over `model`, with nothing plugged. */
 void scripted_device_init(struct scripted_device *device, struct model_memory *model, uint64_t address,
                           uint64_t region_bytes, uint64_t block_bytes);
+
+/* Part of the region is plugged from before, by an earlier guest or behind this one's back. */
+void scripted_device_leave_plugged(struct scripted_device *device, uint64_t offset, uint64_t bytes);
+/* So many requests of a type were made. */
+unsigned scripted_device_count(const struct scripted_device *device, unsigned type);
 
 /* The host wants another size. Usable region: up to `requested` and at least what it was. */
 void scripted_device_request(struct scripted_device *device, uint64_t bytes);
