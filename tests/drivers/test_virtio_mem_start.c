@@ -406,6 +406,125 @@ static void V_OP11_no_suspend_while_it_isnt_known_what_is_plugged(void **state)
 
 /* --- Memory that is plugged already -------------------------------------------------------------------- */
 
+struct piece {
+    uint64_t offset, bytes;
+};
+
+/* What an earlier guest has left plugged; the driver ends at the requested size each time. */
+struct adoption {
+    const char *name;
+    struct fixture_shape shape;
+    struct piece left[3];
+    uint64_t requested;
+    uint64_t usable_bytes;    /* 0: all of the region */
+    bool refuses;             /* the device refuses to be unplugged below the request (X8) */
+    int plugs, unplugs, alls; /* requests that it takes; ANY */
+    struct piece there, gone; /* plugged, or not, in the end */
+};
+
+#define SUB (64 * KIB)
+#define ANY (-1)
+
+static const struct adoption adoptions[] = {
+    /*   .###............   the subblock for the metadata isn't plugged, and there is no quota for it
+     *   .##.............   another one is given up
+     *   M##.............   */
+    {.name = "X12_another_subblock_is_given_up_for_metadata",
+     .left = {{SUB, 3 * SUB}},
+     .requested = 3 * SUB,
+     .plugs = 1,
+     .unplugs = 1,
+     .there = {0, SUB}},
+    {.name = "X12_metadata_is_plugged_where_there_is_quota",
+     .left = {{SUB, 3 * SUB}},
+     .requested = 4 * SUB,
+     .plugs = 1},
+    {.name = "X12_UNPLUG_ALL_is_the_way_out_while_nothing_is_added",
+     .left = {{0, 1 * MIB}, {1 * MIB + SUB, 3 * SUB}},
+     .requested = 1 * MIB + 3 * SUB,
+     .refuses = true,
+     .plugs = ANY,
+     .unplugs = ANY,
+     .alls = 1},
+    /* Device blocks of 16 KiB, subblocks of 64 KiB: an earlier driver with smaller pieces left torn ones.
+     *   |##..|....|.##.|####|   */
+    {.name = "X12_torn_subblocks_are_completed_where_there_is_quota",
+     .shape = {.device_block_bytes = 16 * KIB},
+     .left = {{0, 32 * KIB}, {2 * SUB + 16 * KIB, 32 * KIB}, {3 * SUB, SUB}},
+     .requested = 4 * SUB,
+     .plugs = ANY},
+    {.name = "X12_torn_subblocks_are_given_back_where_there_is_none",
+     .shape = {.device_block_bytes = 16 * KIB},
+     .left = {{0, 32 * KIB}, {2 * SUB + 16 * KIB, 32 * KIB}, {3 * SUB, SUB}},
+     .requested = 2 * SUB,
+     .plugs = ANY,
+     .unplugs = ANY},
+    {.name = "X12_plugged_memory_outside_of_all_units_is_given_back",
+     .shape = {.region_offset = 512 * KIB, .region_bytes = 3 * MIB},
+     .left = {{128 * KIB, 256 * KIB}, {512 * KIB, 1 * MIB}, {3 * MIB - 128 * KIB, SUB}},
+     .requested = 1 * MIB + 5 * SUB,
+     .plugs = ANY,
+     .unplugs = 2,
+     .there = {512 * KIB, 1 * MIB},
+     .gone = {128 * KIB, 256 * KIB}},
+    /* Without metadata in the blocks; of no subblock is all plugged. */
+    {.name = "X12_torn_subblocks_without_metadata_are_completed_too",
+     .shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX},
+     .left = {{SUB, 48 * KIB}, {3 * SUB + 32 * KIB, 16 * KIB}},
+     .requested = 2 * SUB,
+     .plugs = ANY},
+    {.name = "X12_torn_subblocks_without_metadata_are_given_back_too",
+     .shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX},
+     .left = {{SUB, 48 * KIB}, {3 * SUB + 32 * KIB, 16 * KIB}},
+     .requested = SUB,
+     .plugs = ANY,
+     .unplugs = ANY},
+    /* The place for the metadata isn't usable (now): the rest can't be used, and is given back. */
+    {.name = "X12_metadata_beyond_the_usable_region",
+     .shape = {.metadata_bytes = 2 * SUB},
+     .left = {{1 * MIB, SUB}},
+     .requested = 1 * MIB,
+     .usable_bytes = 1 * MIB + SUB,
+     .plugs = ANY,
+     .unplugs = 1,
+     .gone = {1 * MIB, SUB}},
+};
+enum { ADOPTIONS = sizeof(adoptions) / sizeof(adoptions[0]) };
+
+static void assert_count(const struct fixture *f, unsigned type, int expected)
+{
+    if (expected != ANY) {
+        assert_int_equal(scripted_device_count(&f->device, type), expected);
+    }
+}
+
+/* By the books, which agree with the device's. */
+static bool is_plugged(const struct fixture *f, const struct piece *piece)
+{
+    return scripted_device_is_plugged(&f->device, f->device.address + piece->offset, piece->bytes);
+}
+
+static void adopts(void **state)
+{
+    const struct adoption *a = *state;
+    struct fixture *f = fixture_prepare(&a->shape);
+    for (unsigned i = 0; i < 3; i++) {
+        scripted_device_leave_plugged(&f->device, a->left[i].offset, a->left[i].bytes);
+    }
+    f->device.usable_bytes = a->usable_bytes > 0 ? a->usable_bytes : f->device.usable_bytes;
+    f->device.refuse_below_request = a->refuses;
+    fixture_go(f, a->requested);
+    fixture_assert_at(f, a->requested);
+    assert_count(f, PLEAT_VIRTIO_MEM_REQ_PLUG, a->plugs);
+    assert_count(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG, a->unplugs);
+    assert_count(f, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL, a->alls);
+    /* What isn't wanted was given back before anything of it was in use. */
+    assert_int_equal(f->model.calls[MODEL_TAKE_BEGIN], 0);
+    assert_true(is_plugged(f, &a->there));
+    assert_false(a->gone.bytes > 0 && is_plugged(f, &a->gone));
+    fixture_free(f);
+}
+
 /*   unit 0            unit 1            unit 2            unit 3
  *   M############### ................ M####...##...... M...............                                */
 static void X12_plugged_memory_is_found_by_STATE_and_used(void **state)
@@ -438,49 +557,7 @@ static void X12_what_is_too_much_is_given_up_loose_memory_first(void **state)
     fixture_free(f);
 }
 
-/*   .###............   the subblock for the metadata isn't plugged, and there is no quota for it
- *   .##.............   another one is given up
- *   M##.............                                                                                  */
-static void X12_another_subblock_is_given_up_for_metadata(void **state)
-{
-    (void)state;
-    struct fixture *f = fixture_prepare(NULL);
-    scripted_device_leave_plugged(&f->device, 64 * KIB, 3 * 64 * KIB);
-    fixture_go(f, 3 * 64 * KIB);
-    fixture_assert_at(f, 3 * 64 * KIB);
-    assert_true(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS));
-    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 1);
-    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_PLUG), 1);
-    fixture_free(f);
-}
-
-static void X12_metadata_is_plugged_where_there_is_quota(void **state)
-{
-    (void)state;
-    struct fixture *f = fixture_prepare(NULL);
-    scripted_device_leave_plugged(&f->device, 64 * KIB, 3 * 64 * KIB);
-    fixture_go(f, 4 * 64 * KIB);
-    fixture_assert_at(f, 4 * 64 * KIB);
-    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG), 0);
-    fixture_free(f);
-}
-
-/* The device refuses to be unplugged below the request (X8): UNPLUG_ALL is the way out, before anything
- * is added. */
-static void X12_UNPLUG_ALL_is_the_way_out_while_nothing_is_added(void **state)
-{
-    (void)state;
-    struct fixture *f = fixture_prepare(NULL);
-    scripted_device_leave_plugged(&f->device, 0, 1 * MIB);
-    scripted_device_leave_plugged(&f->device, 1 * MIB + 64 * KIB, 3 * 64 * KIB);
-    f->device.refuse_below_request = true;
-    fixture_go(f, 1 * MIB + 3 * 64 * KIB);
-    fixture_assert_at(f, 1 * MIB + 3 * 64 * KIB);
-    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 1);
-    fixture_free(f);
-}
-
-/* The same when units are added already: the rest stays as it is, until there is quota. */
+/* When units are added already, what has no place for its metadata stays as it is, until there is quota. */
 static void X12_never_UNPLUG_ALL_while_anything_is_added(void **state)
 {
     (void)state;
@@ -498,37 +575,6 @@ static void X12_never_UNPLUG_ALL_while_anything_is_added(void **state)
     assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
     fixture_request(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
-    fixture_free(f);
-}
-
-/* Device blocks of 16 KiB, subblocks of 64 KiB: an earlier driver with smaller pieces left torn ones.
- *   |##..|....|.##.|####|                                                                             */
-static void X12_torn_subblocks_are_completed_or_given_back(void **state)
-{
-    (void)state;
-    for (unsigned quota = 0; quota < 2; quota++) {
-        const struct fixture_shape shape = {.device_block_bytes = 16 * KIB};
-        struct fixture *f = fixture_prepare(&shape);
-        scripted_device_leave_plugged(&f->device, 0, 32 * KIB);
-        scripted_device_leave_plugged(&f->device, 2 * 64 * KIB + 16 * KIB, 32 * KIB);
-        scripted_device_leave_plugged(&f->device, 3 * 64 * KIB, 64 * KIB);
-        fixture_go(f, quota ? 256 * KIB : 128 * KIB);
-        fixture_assert_at(f, quota ? 256 * KIB : 128 * KIB);
-        fixture_free(f);
-    }
-}
-
-static void X12_plugged_memory_outside_of_all_units_is_given_back(void **state)
-{
-    (void)state;
-    const struct fixture_shape shape = {.region_offset = 512 * KIB, .region_bytes = 3 * MIB};
-    struct fixture *f = fixture_prepare(&shape);
-    scripted_device_leave_plugged(&f->device, 128 * KIB, 256 * KIB);
-    scripted_device_leave_plugged(&f->device, 512 * KIB, 1 * MIB);
-    scripted_device_leave_plugged(&f->device, 3 * MIB - 128 * KIB, 64 * KIB);
-    fixture_go(f, 1 * MIB + 320 * KIB);
-    fixture_assert_at(f, 1 * MIB + 320 * KIB);
-    assert_int_equal(fixture_status(f).ready_bytes, 1 * MIB + 320 * KIB);
     fixture_free(f);
 }
 
@@ -551,21 +597,6 @@ static void X12_memory_outside_that_cant_be_given_back_is_left_and_tried_again(v
     fixture_free(f);
 }
 
-/* No metadata in the blocks, device blocks of 16 KiB; of no subblock is all plugged. */
-static void X12_torn_subblocks_without_metadata_are_settled_too(void **state)
-{
-    (void)state;
-    for (unsigned quota = 0; quota < 2; quota++) {
-        const struct fixture_shape shape = {.device_block_bytes = 16 * KIB, .metadata_bytes = UINT64_MAX};
-        struct fixture *f = fixture_prepare(&shape);
-        scripted_device_leave_plugged(&f->device, 64 * KIB, 48 * KIB);
-        scripted_device_leave_plugged(&f->device, 192 * KIB + 32 * KIB, 16 * KIB);
-        fixture_go(f, quota ? 128 * KIB : 64 * KIB);
-        fixture_assert_at(f, quota ? 128 * KIB : 64 * KIB);
-        fixture_free(f);
-    }
-}
-
 /* Nor can it be completed, nor given back. */
 static void X12_torn_subblocks_that_nothing_can_be_done_about_wait(void **state)
 {
@@ -580,20 +611,6 @@ static void X12_torn_subblocks_that_nothing_can_be_done_about_wait(void **state)
     assert_int_equal(fixture_status(f).ready_bytes, 64 * KIB);
     fixture_request(f, 128 * KIB);
     fixture_assert_at(f, 128 * KIB);
-    fixture_free(f);
-}
-
-/* The place for the metadata isn't usable (now): the rest can't be used, and is given back. */
-static void X12_metadata_beyond_the_usable_region(void **state)
-{
-    (void)state;
-    const struct fixture_shape shape = {.metadata_bytes = 128 * KIB};
-    struct fixture *f = fixture_prepare(&shape);
-    scripted_device_leave_plugged(&f->device, 1 * MIB, 64 * KIB);
-    f->device.usable_bytes = 1 * MIB + 64 * KIB;
-    fixture_go(f, 1 * MIB);
-    fixture_assert_at(f, 1 * MIB);
-    assert_false(pleat_virtio_mem_driver_is_plugged(f->driver, FIXTURE_ADDRESS + 1 * MIB));
     fixture_free(f);
 }
 
@@ -649,6 +666,25 @@ static void X12_where_STATE_isnt_answered_UNPLUG_ALL_is_the_way_out(void **state
     fixture_go(f, 2 * MIB);
     fixture_assert_at(f, 2 * MIB);
     assert_int_equal(plan.seen, 3);
+    fixture_free(f);
+}
+
+/* Not so while anything is added: what is in use would be lost. */
+static void X12_never_UNPLUG_ALL_while_anything_is_added_though_STATE_isnt_answered(void **state)
+{
+    (void)state;
+    struct script_plan plan;
+    struct fixture *f = fixture_start(NULL, 1 * MIB);
+    assert_int_equal(fixture_detach(f, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
+    script_plan_answer(&f->device, &plan, STATES, 0, 20, PLEAT_VIRTIO_MEM_RESP_ERROR);
+    fixture_attach(f);
+    assert_int_equal(fixture_status(f).phase, PLEAT_VIRTIO_MEM_ASKING);
+    assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_ERROR);
+    while (plan.seen <= 20) {
+        fixture_run(f);
+    }
+    fixture_assert_at(f, 1 * MIB);
+    assert_int_equal(scripted_device_count(&f->device, PLEAT_VIRTIO_MEM_REQ_UNPLUG_ALL), 0);
     fixture_free(f);
 }
 
@@ -840,7 +876,7 @@ static void V_OP7_metadata_is_written_anew_after_every_plug(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest others[] = {
         cmocka_unit_test(V_CFG1_V_CFG2_config_is_never_written_and_its_padding_not_read),
         cmocka_unit_test(V_CFG3_node_id_says_nothing_without_ACPI_PXM),
         cmocka_unit_test(node_id_counts_with_ACPI_PXM),
@@ -861,19 +897,13 @@ int main(void)
         cmocka_unit_test(V_OP11_no_suspend_while_it_isnt_known_what_is_plugged),
         cmocka_unit_test(X12_plugged_memory_is_found_by_STATE_and_used),
         cmocka_unit_test(X12_what_is_too_much_is_given_up_loose_memory_first),
-        cmocka_unit_test(X12_another_subblock_is_given_up_for_metadata),
-        cmocka_unit_test(X12_metadata_is_plugged_where_there_is_quota),
-        cmocka_unit_test(X12_UNPLUG_ALL_is_the_way_out_while_nothing_is_added),
         cmocka_unit_test(X12_never_UNPLUG_ALL_while_anything_is_added),
-        cmocka_unit_test(X12_torn_subblocks_are_completed_or_given_back),
-        cmocka_unit_test(X12_plugged_memory_outside_of_all_units_is_given_back),
         cmocka_unit_test(X12_memory_outside_that_cant_be_given_back_is_left_and_tried_again),
-        cmocka_unit_test(X12_torn_subblocks_without_metadata_are_settled_too),
         cmocka_unit_test(X12_torn_subblocks_that_nothing_can_be_done_about_wait),
-        cmocka_unit_test(X12_metadata_beyond_the_usable_region),
         cmocka_unit_test(X12_adopted_memory_is_limited_while_it_is_offline),
         cmocka_unit_test(X12_BUSY_and_silence_while_asking_are_survived),
         cmocka_unit_test(X12_where_STATE_isnt_answered_UNPLUG_ALL_is_the_way_out),
+        cmocka_unit_test(X12_never_UNPLUG_ALL_while_anything_is_added_though_STATE_isnt_answered),
         cmocka_unit_test(V_STATE1_V_STATE2_only_type_and_state_of_a_response_count),
         cmocka_unit_test(V_STATE2_the_state_of_an_ERROR_says_nothing),
         cmocka_unit_test(V_INIT2_memory_that_isnt_used_is_unplugged_until_it_succeeds),
@@ -885,5 +915,11 @@ int main(void)
         cmocka_unit_test(every_phase_and_reason_has_words_of_its_own),
         cmocka_unit_test(V_OP7_metadata_is_written_anew_after_every_plug),
     };
+    enum { OTHERS = sizeof(others) / sizeof(others[0]) };
+    struct CMUnitTest tests[ADOPTIONS + OTHERS];
+    for (unsigned i = 0; i < ADOPTIONS; i++) {
+        tests[i] = (struct CMUnitTest){adoptions[i].name, adopts, NULL, NULL, (void *)&adoptions[i]};
+    }
+    memcpy(tests + ADOPTIONS, others, sizeof(others));
     return cmocka_run_group_tests_name("virtio-mem driver: start", tests, NULL, NULL);
 }
