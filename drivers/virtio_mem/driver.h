@@ -135,7 +135,6 @@ struct request {
     unsigned type;
     uint64_t first_block;
     uint32_t blocks;
-    uint64_t serial;
     struct timer timeout;
 };
 

@@ -107,13 +107,12 @@ enum outcome pleat_virtio_mem_send(struct pleat_virtio_mem_driver *driver, unsig
     driver->request.first_block = first_block;
     driver->request.blocks =
         blocks < PLEAT_VIRTIO_MEM_MAX_BLOCKS ? (uint32_t)blocks : PLEAT_VIRTIO_MEM_MAX_BLOCKS;
-    driver->request.serial++;
     write_request(driver);
     const struct pleat_virtio_buffer buffers[] = {
         {driver->config.shared_physical + REQUEST_OFFSET, PLEAT_VIRTIO_MEM_REQUEST_BYTES, false},
         {driver->config.shared_physical + RESPONSE_OFFSET, PLEAT_VIRTIO_MEM_RESPONSE_BYTES, true},
     };
-    if (pleat_virtio_ring_add(&driver->ring, buffers, 2, driver->request.serial) < 0) {
+    if (pleat_virtio_ring_add(&driver->ring, buffers, 2, 0) < 0) {
         pleat_virtio_mem_fault(driver, PLEAT_VIRTIO_MEM_REASON_PROTOCOL, "the ring is broken");
         return DONE_SOMETHING;
     }
@@ -256,13 +255,13 @@ static void answered(struct pleat_virtio_mem_driver *driver, uint32_t written_by
 
 enum outcome pleat_virtio_mem_receive(struct pleat_virtio_mem_driver *driver)
 {
-    uint64_t serial = 0;
+    uint64_t token; /* one request at a time needs none */
     uint32_t written_bytes = 0;
-    int found = pleat_virtio_ring_poll(&driver->ring, &serial, &written_bytes);
+    int found = pleat_virtio_ring_poll(&driver->ring, &token, &written_bytes);
     if (found == 0 && pleat_virtio_ring_enable_interrupts(&driver->ring)) {
-        found = pleat_virtio_ring_poll(&driver->ring, &serial, &written_bytes);
+        found = pleat_virtio_ring_poll(&driver->ring, &token, &written_bytes);
     }
-    if (found < 0 || (found > 0 && serial != driver->request.serial)) {
+    if (found < 0) {
         pleat_virtio_mem_fault(driver, PLEAT_VIRTIO_MEM_REASON_PROTOCOL, "the ring is broken");
     } else if (found > 0) {
         answered(driver, written_bytes);
