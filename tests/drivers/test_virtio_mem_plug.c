@@ -395,13 +395,31 @@ static void NACK_that_the_config_explains_is_no_stop(void **state)
     fixture_free(f);
 }
 
+/* config_reads at the last PLUG and at the last STATE request. */
+static unsigned reads_at[4];
+
+static void note_reads(void *context, const struct scripted_request *request)
+{
+    const struct scripted_device *device = context;
+    reads_at[request->type] = device->config_reads;
+}
+
 static void X7_ERROR_leads_to_config_STATE_and_on(void **state)
 {
     (void)state;
     struct script_plan plan;
     struct fixture *f = fixture_prepare(NULL);
     script_plan_answer(&f->device, &plan, PLUGS, 1, 1, PLEAT_VIRTIO_MEM_RESP_ERROR);
-    fixture_go(f, 3 * MIB);
+    plan.before = note_reads;
+    plan.context = &f->device;
+    f->device.requested_bytes = 3 * MIB;
+    fixture_create(f);
+    while (f->device.logged < 3) {
+        (void)fixture_step(f, 1);
+    }
+    /* Between the two, and not only once the work is done. */
+    assert_true(reads_at[PLEAT_VIRTIO_MEM_REQ_STATE] > reads_at[PLEAT_VIRTIO_MEM_REQ_PLUG]);
+    fixture_run(f);
     fixture_assert_at(f, 3 * MIB);
     /* STATE was asked about exactly what the ERROR was about; and the driver went on elsewhere. */
     assert_request(f, 1, PLEAT_VIRTIO_MEM_REQ_PLUG, FIXTURE_ADDRESS + 1 * MIB, 16);
@@ -488,6 +506,8 @@ static void at_most_one_request_is_in_flight(void **state)
         assert_int_equal(f->device.logged, i - 1);
         scripted_device_run(&f->device);
         assert_int_equal(f->device.logged, i);
+        /* Nothing else would wake the driver before the time-out. */
+        assert_int_equal(f->device.interrupts & PLEAT_VIRTIO_INTERRUPT_QUEUE, PLEAT_VIRTIO_INTERRUPT_QUEUE);
     }
     fixture_run(f);
     fixture_assert_at(f, 8 * MIB);

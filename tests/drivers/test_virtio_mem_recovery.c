@@ -174,16 +174,20 @@ static void responses_that_cant_be_lead_to_a_reset_and_to_STATE(void **state)
     (void)state;
     static const struct {
         unsigned type, answer_state;
-        uint32_t length;
+        uint32_t written, length;
         unsigned to;
     } rows[] = {
-        {4, 0, 10, PLUGS},                          /* no such type */
-        {0xffff, 0, 10, PLUGS | UNPLUGS},           /* likewise */
-        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 0, PLUGS},   /* nothing was written, it says */
-        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 1, UNPLUGS}, /* half a type */
-        {PLEAT_VIRTIO_MEM_RESP_ACK, 3, 10, STATES}, /* no such state */
-        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 8, STATES},  /* no state at all */
-        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 0, STATES},
+        {4, 0, 10, 10, PLUGS},                        /* no such type */
+        {0xffff, 0, 10, 10, PLUGS | UNPLUGS},         /* likewise */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 0, 0, PLUGS},  /* nothing was written */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 10, 0, PLUGS}, /* nothing, it says */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 0, 10, PLUGS}, /* something, it says; what lay there isn't an answer */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 1, 1, UNPLUGS}, /* half a type */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 10, 1, UNPLUGS},
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 3, 10, 10, STATES}, /* no such state */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 8, 8, STATES},   /* no state at all */
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 10, 8, STATES},
+        {PLEAT_VIRTIO_MEM_RESP_ACK, 0, 0, 0, STATES},
     };
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         for (unsigned carried_out = 0; carried_out < 2; carried_out++) {
@@ -191,12 +195,11 @@ static void responses_that_cant_be_lead_to_a_reset_and_to_STATE(void **state)
             struct fixture *f = fixture_start(NULL, 2 * MIB);
             script_plan_answer(&f->device, &plan, rows[i].to, 0, 2, 0);
             scripted_answer(&plan.answer, rows[i].type, rows[i].answer_state);
+            plan.answer.written = rows[i].written;
             plan.answer.length = rows[i].length;
             plan.action = carried_out ? SCRIPT_DO_ANSWER : SCRIPT_ANSWER;
             if (rows[i].to == STATES) {
-                assert_int_equal(
-                    pleat_virtio_mem_driver_detach_begin(f->driver, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
-                fixture_run(f);
+                assert_int_equal(fixture_detach(f, PLEAT_VIRTIO_MEM_DETACH_LEAVE), 0);
                 assert_int_equal(pleat_virtio_mem_driver_attach(f->driver), 0);
             }
             fixture_request(f, 3 * MIB);

@@ -699,6 +699,7 @@ static void V_STATE1_V_STATE2_only_type_and_state_of_a_response_count(void **sta
     memset(plan.answer.bytes, 1, sizeof(plan.answer.bytes));
     pleat_write_le16(plan.answer.bytes, PLEAT_VIRTIO_MEM_RESP_ACK);
     pleat_write_le16(plan.answer.bytes + 8, PLEAT_VIRTIO_MEM_STATE_PLUGGED);
+    plan.answer.written = sizeof(plan.answer.bytes);
     plan.answer.length = sizeof(plan.answer.bytes);
     f->device.script = script_plan;
     f->device.script_context = &plan;

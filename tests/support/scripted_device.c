@@ -48,6 +48,7 @@ void scripted_answer(struct scripted_answer *answer, unsigned type, unsigned sta
     memset(answer->bytes, 0, sizeof(answer->bytes));
     pleat_write_le16(answer->bytes, (uint16_t)type);
     pleat_write_le16(answer->bytes + 8, (uint16_t)state);
+    answer->written = PLEAT_VIRTIO_MEM_RESPONSE_BYTES;
     answer->length = PLEAT_VIRTIO_MEM_RESPONSE_BYTES;
 }
 
@@ -215,9 +216,7 @@ static void handle(struct scripted_device *device, struct pleat_virtqueue_chain 
         scripted_answer(&answer, type, state);
     }
     log_request(device, &request, pleat_read_le16(answer.bytes));
-    (void)pleat_virtqueue_write(&device->queue, chain, 0, answer.bytes,
-                                answer.length < sizeof(answer.bytes) ? answer.length
-                                                                     : (uint32_t)sizeof(answer.bytes));
+    (void)pleat_virtqueue_write(&device->queue, chain, 0, answer.bytes, answer.written);
     (void)pleat_virtqueue_push(&device->queue, chain, answer.length);
     if (pleat_virtqueue_should_interrupt(&device->queue)) {
         device->interrupts |= PLEAT_VIRTIO_INTERRUPT_QUEUE;
@@ -321,6 +320,7 @@ static int config_read(void *context, uint32_t offset, void *to, uint32_t length
 {
     struct scripted_device *device = context;
     struct pleat_virtio_mem_config config;
+    device->config_reads++;
     memset(&config, 0xa5, sizeof(config)); /* padding says nothing (V-CFG2) */
     config.block_size = pleat_le64(device->block_bytes);
     config.node_id = pleat_le16(device->node);

@@ -39,7 +39,8 @@ struct scripted_request {
 
 struct scripted_answer {
     uint8_t bytes[PLEAT_VIRTIO_MEM_RESPONSE_BYTES];
-    uint32_t length;
+    uint32_t written; /* so many of them are written ... */
+    uint32_t length;  /* ... and so many it says that it has written */
 };
 
 struct scripted_device {
@@ -74,6 +75,7 @@ struct scripted_device {
     void *script_context;
     struct scripted_request log[SCRIPTED_LOG]; /* the first ones */
     unsigned logged;
+    unsigned config_reads; /* of a field */
     unsigned config_writes;
     uint16_t config_vector, queue_vector;
     unsigned vectors_set;
