@@ -43,11 +43,30 @@ struct bench {
     int queue_interrupts;
     int config_interrupts;
     uint16_t last_queue;
+    /* What another CPU of the guest does while the device is in a callback; once. */
+    void (*meanwhile)(struct bench *bench);
 };
+
+static void let_others_run(struct bench *bench)
+{
+    void (*meanwhile)(struct bench * bench) = bench->meanwhile;
+    bench->meanwhile = NULL;
+    if (meanwhile) {
+        meanwhile(bench);
+    }
+}
+
+static void *guest_pointer(void *context, uint64_t physical, uint64_t length, bool write)
+{
+    struct bench *bench = context;
+    const struct pleat_guest_memory memory = guest_memory(&bench->pair.guest);
+    let_others_run(bench);
+    return memory.guest_pointer(memory.context, physical, length, write);
+}
 
 static bool accept_features(void *context, uint64_t features)
 {
-    (void)context;
+    let_others_run(context);
     return !(features & REFUSED_FEATURE);
 }
 
@@ -103,7 +122,7 @@ static struct pleat_virtio_device_config device_config(struct bench *bench)
         .queues = 2,
         .queue_size_max = {8, 16},
         .config_bytes = CONFIG_BYTES,
-        .memory = guest_memory(&bench->pair.guest),
+        .memory = {guest_pointer, bench},
         .handler = &handler,
         .handler_context = bench,
         .interrupt = interrupt,
@@ -250,6 +269,43 @@ static void features_that_the_device_can_not_serve_are_refused(void **state)
     /* Without a reset, it may try again with less. */
     assert_int_equal(bench->transport.ops->set_features(bench->device, version), PLEAT_OK);
     assert_int_equal(bench->transport.ops->set_features(bench->device, version), PLEAT_E_STATE);
+}
+
+static void write_other_features(struct bench *bench)
+{
+    assert_int_equal(pleat_virtio_device_write_features(bench->device, PLEAT_VIRTIO_F_VERSION_1 |
+                                                                           OTHER_FEATURE | REFUSED_FEATURE),
+                     PLEAT_OK);
+}
+
+static void features_that_change_while_they_are_looked_at_are_not_fixed(void **state)
+{
+    struct bench *bench = *state;
+    const struct pleat_virtio_transport_ops *ops = bench->transport.ops;
+    ops->add_status(bench->device, ACKNOWLEDGE | DRIVER);
+    bench->meanwhile = write_other_features;
+    assert_int_equal(ops->set_features(bench->device, PLEAT_VIRTIO_F_VERSION_1), PLEAT_E_REFUSED);
+    assert_int_equal(pleat_virtio_device_driver_features(bench->device), 0);
+}
+
+static void negotiate_packed_rings(struct bench *bench)
+{
+    uint64_t features = 0;
+    bench->transport.ops->reset_begin(bench->device);
+    assert_int_equal(pleat_virtio_negotiate(&bench->transport, PLEAT_VIRTIO_F_RING_PACKED, 0, &features),
+                     PLEAT_OK);
+}
+
+/* Its areas were checked as those of a split ring. */
+static void a_queue_that_was_checked_for_other_features_is_not_set_up(void **state)
+{
+    struct bench *bench = *state;
+    const struct pleat_virtio_transport_ops *ops = bench->transport.ops;
+    uint64_t features = 0;
+    assert_int_equal(pleat_virtio_negotiate(&bench->transport, 0, 0, &features), PLEAT_OK);
+    bench->meanwhile = negotiate_packed_rings;
+    assert_int_equal(set_up_queue(bench, 0, 8), PLEAT_E_STATE);
+    assert_int_equal(ops->queue_enable(bench->device, 0), PLEAT_E_STATE);
 }
 
 static void negotiation_takes_wanted_and_demands_required(void **state)
@@ -631,6 +687,8 @@ int main(void)
         TEST(numbers_out_of_range_are_refused_at_create),
         TEST(request_goes_all_the_way_and_back),
         TEST(features_that_the_device_can_not_serve_are_refused),
+        TEST(features_that_change_while_they_are_looked_at_are_not_fixed),
+        TEST(a_queue_that_was_checked_for_other_features_is_not_set_up),
         TEST(negotiation_takes_wanted_and_demands_required),
         TEST(status_bits_out_of_order_are_ignored),
         TEST(queues_out_of_order_or_range_are_refused),
