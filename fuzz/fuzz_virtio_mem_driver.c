@@ -65,7 +65,11 @@ static enum script_action answer(void *context, const struct scripted_request *r
     }
     const unsigned how = next(input);
     scripted_answer(said, how >> 3 & 7, how >> 6);
-    said->length = how % 8 == 7 ? next(input) % 11 : 10;
+    if (how % 8 == 7) {
+        const unsigned lengths = next(input) % 121;
+        said->length = lengths % 11;
+        said->written = lengths / 11 > 0 ? 11 - lengths / 11 : said->length;
+    }
     switch (how & 7) {
     case 0:
     case 1:

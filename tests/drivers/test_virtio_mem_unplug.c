@@ -216,6 +216,7 @@ static void a_take_that_isnt_wanted_any_more_is_cancelled(void **state)
     fixture_assert_at(f, 2 * MIB);
     assert_null(unplug_request(f, 0));
     assert_int_equal(f->model.isolated_bytes, 0);
+    assert_int_equal(fixture_statistics(f).units_removed, 0);
     fixture_free(f);
 }
 
