@@ -324,6 +324,39 @@ static void memory_changed_ends_the_pause(void **state)
     fixture_free(f);
 }
 
+/* Frees memory, as another CPU may do, in the very step that stops for lack of it. */
+static struct pleat_virtio_mem_driver *to_be_told;
+
+static void free_when_it_stops(void *context, int level, const char *line)
+{
+    (void)context;
+    (void)level;
+    if (to_be_told != NULL && strstr(line, "growth stopped") != NULL) {
+        pleat_virtio_mem_driver_memory_changed(to_be_told);
+        to_be_told = NULL;
+    }
+}
+
+static void what_happens_during_a_step_isnt_slept_over(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_prepare(NULL);
+    f->model.ops.log = free_when_it_stops;
+    f->device.requested_bytes = 1 * MIB;
+    fixture_create(f);
+    to_be_told = f->driver;
+    model_fail(&f->model, MODEL_ADD, PLEAT_E_NO_MEMORY, 0, 1);
+    const uint64_t then_ns = f->model.clock_ns;
+    while (to_be_told != NULL) {
+        (void)fixture_step(f, 0);
+    }
+    assert_int_equal(f->wake, PLEAT_VIRTIO_MEM_WAKE_NOW);
+    fixture_run_until_waiting(f);
+    fixture_assert_at(f, 1 * MIB);
+    assert_int_equal(f->model.clock_ns, then_ns);
+    fixture_free(f);
+}
+
 /* --- The device's side says no -------------------------------------------------------------------------- */
 
 static void BUSY_is_tried_again_with_pauses_that_double(void **state)
@@ -584,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_map_that_fails_is_given_back_too),
         cmocka_unit_test(a_refused_add_is_said_with_its_error),
         cmocka_unit_test(memory_changed_ends_the_pause),
+        cmocka_unit_test(what_happens_during_a_step_isnt_slept_over),
         cmocka_unit_test(BUSY_is_tried_again_with_pauses_that_double),
         cmocka_unit_test(NACK_stops_until_the_config_changes),
         cmocka_unit_test(NACK_that_the_config_explains_is_no_stop),

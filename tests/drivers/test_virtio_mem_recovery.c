@@ -169,6 +169,25 @@ static void giving_back_to_a_device_that_goes_silent_ends_too(void **state)
 
 /* --- Responses that can't be --------------------------------------------------------------------------- */
 
+/* The first may be a mishap; a device that needs another at once is left in peace for a while. */
+static void the_second_reset_in_a_row_waits(void **state)
+{
+    (void)state;
+    struct script_plan plan;
+    struct fixture *f = fixture_start(NULL, 1 * MIB);
+    script_plan_answer(&f->device, &plan, PLUGS | STATES, 0, 3, 77);
+    scripted_device_request(&f->device, 3 * MIB);
+    fixture_run_until_waiting(f);
+    assert_int_equal(plan.seen, 2);
+    assert_int_equal(f->wake, PLEAT_VIRTIO_MEM_WAKE_AT_TIME);
+    assert_int_equal(fixture_reason(f), PLEAT_VIRTIO_MEM_REASON_PROTOCOL);
+    assert_int_equal(fixture_statistics(f).resets, 1);
+    fixture_run(f);
+    fixture_assert_at(f, 3 * MIB);
+    assert_int_equal(fixture_statistics(f).resets, 3);
+    fixture_free(f);
+}
+
 static void responses_that_cant_be_lead_to_a_reset_and_to_STATE(void **state)
 {
     (void)state;
@@ -545,6 +564,7 @@ int main(void)
         cmocka_unit_test(X6_a_device_that_stays_silent_is_given_up_and_memory_stays),
         cmocka_unit_test(X6_the_timeout_can_be_turned_off),
         cmocka_unit_test(giving_back_to_a_device_that_goes_silent_ends_too),
+        cmocka_unit_test(the_second_reset_in_a_row_waits),
         cmocka_unit_test(responses_that_cant_be_lead_to_a_reset_and_to_STATE),
         cmocka_unit_test(one_block_that_is_MIXED_cant_be),
         cmocka_unit_test(memory_in_use_that_is_said_to_be_unplugged_ends_it_untouched),

@@ -807,6 +807,10 @@ static void the_config_is_read_again_after_UNPLUG_ALL(void **state)
     f->config.start = PLEAT_VIRTIO_MEM_START_UNPLUG_ALL;
     fixture_go(f, 3 * MIB);
     fixture_assert_at(f, 1 * MIB);
+    /* And before anything is asked for that the region doesn't hold any more. */
+    for (unsigned i = 0; i < f->device.logged; i++) {
+        assert_int_equal(f->device.log[i].answer, PLEAT_VIRTIO_MEM_RESP_ACK);
+    }
     fixture_free(f);
 }
 
