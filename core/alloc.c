@@ -130,7 +130,7 @@ static int64_t allocate_inside(struct core *core, struct cpu *cpu, const struct 
     }
     slot = &cpu->slots[at_home ? SLOT_LARGE : SLOT_FOREIGN][wish.mobility];
     if (!at_home && slot->block && !slot_suits(slot, &wish))
-        slot_release(core, cpu, slot);
+        slot_release(cpu, slot);
     return slot_allocate(core, cpu, &wish, slot);
 }
 
@@ -271,6 +271,10 @@ int free_misuse(struct core *core, uint64_t pfn, unsigned order, uint64_t word, 
         text_add(&text, "\", order ");
         text_number(&text, OWNER_ORDER(word));
         text_add(&text, ")");
+    } else if (owner_word_is_free(word) && word) {
+        text_add(&text, " (last owner \"");
+        text_add(&text, core_owner_name(core, OWNER_INDEX(word)));
+        text_add(&text, "\")");
     }
     if (core->port.fatal)
         core->port.fatal(core->port.context, text.line);
@@ -304,7 +308,8 @@ static const char *free_refused(struct core *core, struct block *block, uint64_t
         return NULL;
     *word = atomic_load_explicit(head_owner(core, block, offset, order), memory_order_relaxed);
     if (OWNER_STATE(*word) == STATE_FREE)
-        return OWNER_INDEX(*word) ? "it was never allocated" : "it isn't allocated, or was freed already";
+        return owner_word_is_free(*word) ? "it isn't allocated, or was freed already"
+                                         : "it was never allocated";
     if (*word == OWNER_FREED)
         return "it was freed already";
     if (OWNER_ORDER(*word) != order)
@@ -312,15 +317,14 @@ static const char *free_refused(struct core *core, struct block *block, uint64_t
     return NULL;
 }
 
-void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block, uint64_t offset,
-                        unsigned order)
+void frames_free_inside(struct cpu *cpu, struct block *block, uint64_t offset, unsigned order)
 {
     unsigned pageblock = (unsigned)(offset / FRAMES);
     unsigned largest = order;
 
     if (order >= PLEAT_PAGEBLOCK_ORDER) {
         for (unsigned i = 1u << (order - PLEAT_PAGEBLOCK_ORDER); i-- > 0;)
-            pageblock_return(core, block, pageblock + i, FRAMES, PLEAT_PAGEBLOCK_ORDER);
+            pageblock_return(block, pageblock + i, FRAMES, PLEAT_PAGEBLOCK_ORDER);
     } else {
         _Atomic uint64_t *bits = block_bits(block, pageblock);
 
@@ -336,7 +340,7 @@ void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block,
         }
         if (largest > 8)
             largest = 8;
-        pageblock_return(core, block, pageblock, 1u << order, largest);
+        pageblock_return(block, pageblock, 1u << order, largest);
     }
     cpu_count_free(cpu, (int64_t)1 << order);
 }
@@ -355,7 +359,8 @@ __attribute__((noinline)) static int free_slow(struct core *core, uint64_t pfn, 
             break;
         if (OWNER_STATE(word) == STATE_UNMOVABLE) {
             /* Nobody else may change it. */
-            atomic_store_explicit(head_owner(core, block, offset, order), 0, memory_order_relaxed);
+            atomic_store_explicit(head_owner(core, block, offset, order), owner_word_freed(word),
+                                  memory_order_relaxed);
             break;
         }
         if (OWNER_STATE(word) == STATE_ISOLATING) {
@@ -365,11 +370,12 @@ __attribute__((noinline)) static int free_slow(struct core *core, uint64_t pfn, 
             cpu_end(cpu);
             return PLEAT_OK;
         }
-        if (atomic_compare_exchange_strong(head_owner(core, block, offset, order), &word, 0))
+        if (atomic_compare_exchange_strong(head_owner(core, block, offset, order), &word,
+                                           owner_word_freed(word)))
             break;
     }
     if (!refused)
-        frames_free_inside(core, cpu, block, offset, order);
+        frames_free_inside(cpu, block, offset, order);
     cpu_end(cpu);
     return refused ? free_misuse(core, pfn, order, word, refused) : PLEAT_OK;
 }
@@ -396,6 +402,7 @@ __attribute__((always_inline)) static inline enum push cache_push(struct core *c
     uint64_t entry = entry_of(core, pfn);
     unsigned mobility = PLEAT_UNMOVABLE;
     _Atomic uint64_t *owner = NULL;
+    uint64_t word = 0;
     struct cache *cache;
     uint32_t count;
 
@@ -403,7 +410,6 @@ __attribute__((always_inline)) static inline enum push cache_push(struct core *c
         return NOT_FOR_CACHES;
     if (likely(core->owner_shift)) {
         uint64_t offset = pfn & core->block_mask;
-        uint64_t word;
 
         /* Where nobody has written owners' words yet, one that looks right is chance. */
         if (unlikely(!(entry_word(core, entry, offset) & WORD_INITIALISED)))
@@ -422,7 +428,7 @@ __attribute__((always_inline)) static inline enum push cache_push(struct core *c
         return CACHE_FULL;
     /* Nobody else may change it: an evacuation begins after every CPU has left that saw no isolation. */
     if (likely(core->owner_shift))
-        atomic_store_explicit(owner, 0, memory_order_relaxed);
+        atomic_store_explicit(owner, owner_word_freed(word), memory_order_relaxed);
     cache->pfn[count] = pfn;
     counter_set(&cache->count, count + 1);
     return PUSHED;

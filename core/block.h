@@ -72,7 +72,7 @@ void blocks_remove(struct core *core, uint64_t start_pfn, uint64_t blocks);
 
 /* Sets a pageblock's word of a block that isn't in use, from its bits, and puts it into the index. Returns
  * the count of free frames. */
-unsigned pageblock_publish(struct core *core, struct block *block, unsigned pageblock, uint32_t flags);
+unsigned pageblock_publish(struct block *block, unsigned pageblock, uint32_t flags);
 
 /* Frames of one node, all zones from `first` to `last`. Under the hotplug lock. */
 uint64_t node_online_frames(struct core *core, unsigned node, unsigned first, unsigned last);

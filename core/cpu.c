@@ -10,6 +10,13 @@
 
 /* --- entering ------------------------------------------------------------------------------------------ */
 
+_Noreturn void cpu_misuse(struct core *core, const char *line)
+{
+    if (core->port.fatal)
+        core->port.fatal(core->port.context, line);
+    __builtin_trap();
+}
+
 void word_wait(struct cpu *cpu)
 {
     do {
@@ -83,14 +90,14 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
                 run = bits_largest_run(block_bits(block, pageblock));
             order = run > order ? run : order;
         }
-        pageblock_return(core, block, pageblock, count, order);
+        pageblock_return(block, pageblock, count, order);
     }
     cpu_count_free(cpu, frames);
 }
 
 /* --- slots --------------------------------------------------------------------------------------------- */
 
-void slot_release(struct core *core, struct cpu *cpu, struct slot *slot)
+void slot_release(struct cpu *cpu, struct slot *slot)
 {
     struct block *block = slot->block;
     unsigned pageblock = slot->pageblock;
@@ -112,7 +119,7 @@ void slot_release(struct core *core, struct cpu *cpu, struct slot *slot)
         now = word_classified(now | (uint32_t)order << WORD_HINT_SHIFT);
         CHECK(word_is_valid(now));
     } while (!atomic_compare_exchange_weak(&block->words[pageblock], &old, now));
-    index_move(core, block, pageblock, old, now);
+    index_move(block, pageblock, old, now);
     counter_set(&slot->count, 0);
     slot->block = NULL;
     if (cpu)
@@ -328,7 +335,7 @@ int cache_fill(struct core *core, struct cpu *cpu, const struct wish *wish)
     struct cache *cache = &cpu->caches[wish->mobility];
 
     if (slot->block && !counter_get(&slot->count) && !slot_regain(cpu, slot))
-        slot_release(core, cpu, slot);
+        slot_release(cpu, slot);
     if (!slot->block && slot_fill(core, cpu, wish, slot))
         return PLEAT_E_NO_MEMORY;
     cache_claim(core, slot, cache);
@@ -356,13 +363,13 @@ int64_t slot_allocate(struct core *core, struct cpu *cpu, const struct wish *wis
         if (pfn >= 0)
             return pfn;
     }
-    slot_release(core, cpu, slot);
+    slot_release(cpu, slot);
     /* What the hint promised may be gone when the pageblock is ours; then its hint is right afterwards. */
     for (unsigned tries = 0; tries < 4 && !slot_fill(core, cpu, wish, slot); tries++) {
         pfn = slot_take(core, slot, wish->order);
         if (pfn >= 0)
             return pfn;
-        slot_release(core, cpu, slot);
+        slot_release(cpu, slot);
     }
     return PLEAT_E_NO_MEMORY;
 }
@@ -411,7 +418,7 @@ static void cpu_drain(struct core *core, struct cpu *cpu, bool only_isolated)
             struct slot *slot = &cpu->slots[kind][mobility];
 
             if (slot->block && (!only_isolated || block_is_isolated(core, slot->block)))
-                slot_release(core, cpu, slot);
+                slot_release(cpu, slot);
         }
     }
     cpu->allowance = 0;

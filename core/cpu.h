@@ -29,11 +29,18 @@
 #include "check.h"
 #include "memmap.h"
 
+/* Tells the port's fatal of a call that can't be; debug builds look for such, where no error can be returned.
+ */
+_Noreturn void cpu_misuse(struct core *core, const char *line);
+
 /* Enters this CPU, to which the caller is pinned, by plain stores; false: there may be visitors, and it isn't
  * entered. Leave by cpu_leave_fast(). */
 static inline bool cpu_enter_fast(struct core *core, struct cpu *cpu)
 {
-    CHECK(!atomic_load_explicit(&cpu->inside, memory_order_relaxed));
+#ifdef PLEAT_DEBUG
+    if (atomic_load_explicit(&cpu->inside, memory_order_relaxed))
+        cpu_misuse(core, "two threads are one CPU, or an interrupt handler came through a pin");
+#endif
     atomic_store_explicit(&cpu->inside, 1, memory_order_relaxed);
     /* The processor may swap these two, which is what the visitors' fence is for; the compiler mustn't. */
     atomic_signal_fence(memory_order_seq_cst);
@@ -66,6 +73,10 @@ static inline void word_give(struct cpu *cpu)
 static inline struct cpu *cpu_pin(struct core *core)
 {
     pleat_port_pin();
+#ifdef PLEAT_DEBUG
+    if (pleat_port_cpu() >= core->cpu_count)
+        cpu_misuse(core, "a call on a CPU whose number isn't below the count of CPUs");
+#endif
     return &core->cpus[pleat_port_cpu()];
 }
 
@@ -112,7 +123,7 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
 
 /* A slot's count goes back to the pageblock. `cpu` may be NULL for a slot of no CPU; then nothing is counted.
  */
-void slot_release(struct core *core, struct cpu *cpu, struct slot *slot);
+void slot_release(struct cpu *cpu, struct slot *slot);
 
 /* Allocates 2^order frames, order 0 to 8, out of a slot. Returns the PFN or PLEAT_E_NO_MEMORY. */
 int64_t slot_take(struct core *core, struct slot *slot, unsigned order);
@@ -130,8 +141,7 @@ struct wish {
 struct zone *wish_zone(struct core *core, const struct wish *wish, unsigned node, unsigned *at);
 
 /* Gives 2^order frames, whose owner's word is free by now, back to their pageblocks. */
-void frames_free_inside(struct core *core, struct cpu *cpu, struct block *block, uint64_t offset,
-                        unsigned order);
+void frames_free_inside(struct cpu *cpu, struct block *block, uint64_t offset, unsigned order);
 
 /* Whether zone DMA32 has given enough to those who could lie elsewhere. */
 bool low_zone_is_worn(struct core *core, const struct zone *zone);

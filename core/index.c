@@ -152,12 +152,11 @@ static void mask_clear(struct block *block, unsigned mask, unsigned pageblock)
     atomic_fetch_and(&block->masks[mask], ~((uint64_t)1 << pageblock));
 }
 
-void index_move(struct core *core, struct block *block, unsigned pageblock, uint32_t old, uint32_t now)
+void index_move(struct block *block, unsigned pageblock, uint32_t old, uint32_t now)
 {
     unsigned from = mask_of_word(old);
     unsigned to = mask_of_word(now);
 
-    (void)core;
     if (from == to)
         return;
     if (from != NO_MASK)
@@ -235,9 +234,8 @@ void block_unmovable_clear(struct block *block, unsigned pageblock)
     }
 }
 
-void index_forget_block(struct core *core, struct block *block)
+void index_forget_block(struct block *block)
 {
-    (void)core;
     for (unsigned mask = 0; mask < MASKS; mask++)
         atomic_store(&block->masks[mask], 0);
     count_unmovable(block, -(int64_t)word_count(atomic_exchange(&block->unmovable, 0)));
@@ -257,8 +255,7 @@ static bool unmovable_ends(struct block *block, unsigned pageblock, uint32_t now
     return true;
 }
 
-uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageblock, uint32_t count,
-                          unsigned order)
+uint32_t pageblock_return(struct block *block, unsigned pageblock, uint32_t count, unsigned order)
 {
     uint32_t old = pageblock_word(block, pageblock);
     uint32_t now;
@@ -281,12 +278,11 @@ uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageb
         if (ended)
             block_unmovable_set(block, pageblock);
     }
-    index_move(core, block, pageblock, old, now);
+    index_move(block, pageblock, old, now);
     return now;
 }
 
-uint32_t pageblock_flags(struct core *core, struct block *block, unsigned pageblock, uint32_t set,
-                         uint32_t clear)
+uint32_t pageblock_flags(struct block *block, unsigned pageblock, uint32_t set, uint32_t clear)
 {
     uint32_t old = pageblock_word(block, pageblock);
     uint32_t now;
@@ -302,7 +298,7 @@ uint32_t pageblock_flags(struct core *core, struct block *block, unsigned pagebl
         if (ended)
             block_unmovable_set(block, pageblock);
     }
-    index_move(core, block, pageblock, old, now);
+    index_move(block, pageblock, old, now);
     return old;
 }
 
@@ -485,8 +481,7 @@ bool index_take_partial(struct core *core, struct zone *zone, unsigned side, uns
 
 /* --- huge frames --------------------------------------------------------------------------------------- */
 
-static bool huge_mark(struct core *core, struct block *block, unsigned pageblock, unsigned mobility,
-                      uint32_t flags)
+static bool huge_mark(struct block *block, unsigned pageblock, unsigned mobility, uint32_t flags)
 {
     uint32_t word = pageblock_word(block, pageblock);
     uint32_t now;
@@ -498,7 +493,6 @@ static bool huge_mark(struct core *core, struct block *block, unsigned pageblock
               mobility << WORD_MOBILITY_SHIFT;
         CHECK(word_is_valid(now));
     } while (!atomic_compare_exchange_weak(&block->words[pageblock], &word, now));
-    (void)core;
     mask_clear(block, MASK_FREE, pageblock);
     if (mobility != PLEAT_MOVABLE)
         block_unmovable_set(block, pageblock);
@@ -516,12 +510,12 @@ static int64_t huge_in_block(struct core *core, struct block *block, unsigned mo
         unsigned done = 0;
 
         while (done < count &&
-               huge_mark(core, block, pageblock + done, mobility, done ? WORD_HUGE | WORD_TAIL : WORD_HUGE))
+               huge_mark(block, pageblock + done, mobility, done ? WORD_HUGE | WORD_TAIL : WORD_HUGE))
             done++;
         if (done == count)
             return (int64_t)(block_start(core, block) + (uint64_t)pageblock * FRAMES);
         while (done--)
-            pageblock_return(core, block, pageblock + done, FRAMES, PLEAT_PAGEBLOCK_ORDER);
+            pageblock_return(block, pageblock + done, FRAMES, PLEAT_PAGEBLOCK_ORDER);
     }
     return PLEAT_E_NO_MEMORY;
 }

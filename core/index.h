@@ -25,7 +25,7 @@ bool word_is_valid(uint32_t word);
 
 /* After a word went from `old` to `now`: moves the pageblock in the masks and the block in the zone's sets.
  */
-void index_move(struct core *core, struct block *block, unsigned pageblock, uint32_t old, uint32_t now);
+void index_move(struct block *block, unsigned pageblock, uint32_t old, uint32_t now);
 
 /* The mask that a word's class puts its pageblock in; MASKS if in none. */
 unsigned mask_of_word(uint32_t word);
@@ -36,19 +36,17 @@ void index_publish(struct block *block, const uint64_t masks[MASKS]);
 
 /* `count` frames, whose bits are clear by now, come back to a pageblock; the largest free run is of `order`.
  * Returns the new word. */
-uint32_t pageblock_return(struct core *core, struct block *block, unsigned pageblock, uint32_t count,
-                          unsigned order);
+uint32_t pageblock_return(struct block *block, unsigned pageblock, uint32_t count, unsigned order);
 
 /* Sets and clears flags of a word and lets the index follow. Returns the word before. */
-uint32_t pageblock_flags(struct core *core, struct block *block, unsigned pageblock, uint32_t set,
-                         uint32_t clear);
+uint32_t pageblock_flags(struct block *block, unsigned pageblock, uint32_t set, uint32_t clear);
 
 /* The pageblock now holds, or no longer holds, frames that can't be moved. */
 void block_unmovable_set(struct block *block, unsigned pageblock);
 void block_unmovable_clear(struct block *block, unsigned pageblock);
 
 /* Takes all of a block's places out of its zone's sets; it is isolated, its masks are empty. */
-void index_forget_block(struct core *core, struct block *block);
+void index_forget_block(struct block *block);
 
 /*
  * Takes a whole pageblock of a class for a slot: its word becomes OWNED, its count goes to *slot. `mobility`

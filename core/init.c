@@ -411,7 +411,7 @@ static void boot_blocks_online(struct core *core)
         zone = zone_of(core, block->range.node, zone_by_address(core, block));
         block->zone = zone;
         for (unsigned i = 0; i < core->block_pageblocks; i++)
-            count += pageblock_publish(core, block, i, pageblock_word(block, i) & WORD_ABSENT);
+            count += pageblock_publish(block, i, pageblock_word(block, i) & WORD_ABSENT);
         atomic_fetch_and(&core->directory[number], ~(uint64_t)ENTRY_ISOLATED);
         if (zone->kind == PLEAT_ZONE_DMA)
             atomic_fetch_or(&core->directory[number], ENTRY_UNCACHED);
@@ -496,7 +496,7 @@ int pleat_release_boot(struct pleat *pleat, uint64_t start_pfn, uint64_t frames)
         struct cpu *cpu = cpu_begin(core);
 
         owner_set(core, block, offset, 0);
-        frames_free_inside(core, cpu, block, offset, 0);
+        frames_free_inside(cpu, block, offset, 0);
         cpu_end(cpu);
     }
     hotplug_unlock(core);

@@ -27,9 +27,9 @@ static enum frame_kind kind_of_owner(const struct core *core, uint64_t word)
     default:
         break;
     }
-    switch (OWNER_INDEX(word)) {
-    case OWNER_ANONYMOUS:
+    if (owner_word_is_free(word))
         return FRAME_SETTLING;
+    switch (OWNER_INDEX(word)) {
     case OWNER_MEMMAP:
         return FRAME_MEMMAP;
     case OWNER_ABSENT:
@@ -119,7 +119,7 @@ struct piece piece_at(struct core *core, struct block *block, uint64_t offset)
     if (!core->owner_shift)
         return piece;
     piece.word = owner_get(core, block, offset);
-    if (!piece.word) {
+    if (owner_word_is_free(piece.word)) {
         piece.head = find_head(core, block, offset);
         piece.word = owner_get(core, block, piece.head);
     }

@@ -177,14 +177,14 @@ static uint32_t published_word(struct block *block, unsigned pageblock, unsigned
                            mobility << WORD_MOBILITY_SHIFT);
 }
 
-unsigned pageblock_publish(struct core *core, struct block *block, unsigned pageblock, uint32_t flags)
+unsigned pageblock_publish(struct block *block, unsigned pageblock, uint32_t flags)
 {
     unsigned count = flags & (WORD_ABSENT | WORD_WITHHELD) ? 0 : free_frames(block, pageblock);
     uint32_t now = published_word(block, pageblock, count, flags);
 
     CHECK(word_is_valid(now));
     atomic_store_explicit(&block->words[pageblock], now, memory_order_release);
-    index_move(core, block, pageblock, word_classified(WORD_OFFLINE), now);
+    index_move(block, pageblock, word_classified(WORD_OFFLINE), now);
     return count;
 }
 
@@ -381,7 +381,7 @@ void block_go_offline(struct core *core, struct block *block)
         count += WORD_FREE_COUNT(pageblock_word(block, i));
         atomic_store_explicit(&block->words[i], WORD_OFFLINE, memory_order_release);
     }
-    index_forget_block(core, block);
+    index_forget_block(block);
     block->isolated_count = 0;
     block->zone = NULL;
     atomic_fetch_sub_explicit(&zone->blocks, 1, memory_order_relaxed);
@@ -458,7 +458,7 @@ static int give(struct core *core, const void *owner, uint64_t start_pfn, uint64
     }
     for (unsigned i = 0; i < count; i++) {
         unwithhold(core, block, first + i);
-        total += pageblock_publish(core, block, first + i, 0);
+        total += pageblock_publish(block, first + i, 0);
     }
     online_count(core, block->zone, (int64_t)total);
     atomic_fetch_add_explicit(&core->free_base, (int64_t)total, memory_order_relaxed);

@@ -46,7 +46,7 @@ static void metadata_free(struct core *core, struct cpu *cpu, uint64_t pfn, uint
 
         if (core->owner_shift)
             owner_set(core, block, offset, 0);
-        frames_free_inside(core, cpu, block, offset, 0);
+        frames_free_inside(cpu, block, offset, 0);
     }
 }
 
@@ -75,7 +75,7 @@ static int64_t metadata_allocate(struct core *core, unsigned node, bool any_node
         if (!(pageblock_word(slot.block, slot.pageblock) & WORD_INITIALISED))
             pageblock_initialise(core, slot.block, slot.pageblock);
         pfn = slot_take(core, &slot, order);
-        slot_release(core, cpu, &slot);
+        slot_release(cpu, &slot);
     }
     if (pfn >= 0) {
         struct block *block = block_of(core, (uint64_t)pfn);

@@ -191,7 +191,7 @@ static int isolate_block(struct take *take, struct block *block, uint64_t offset
 
     atomic_fetch_or_explicit(&core->directory[block->number], ENTRY_ISOLATED, memory_order_seq_cst);
     for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
-        pageblock_flags(core, block, (unsigned)i, WORD_ISOLATED, 0);
+        pageblock_flags(block, (unsigned)i, WORD_ISOLATED, 0);
         block->isolated_count++;
     }
     if (goes_offline(take))
@@ -212,7 +212,7 @@ static int unisolate_block(struct take *take, struct block *block, uint64_t offs
     struct core *core = take->core;
 
     for (uint64_t i = offset / FRAMES; i <= (offset + frames - 1) / FRAMES; i++) {
-        pageblock_flags(core, block, (unsigned)i, 0, WORD_ISOLATED);
+        pageblock_flags(block, (unsigned)i, 0, WORD_ISOLATED);
         isolation_less(core, block);
     }
     CHECK(block_state_is_valid(core, block));
@@ -303,7 +303,7 @@ static void source_free(struct core *core, struct block *block, uint64_t offset,
 {
     struct cpu *cpu = cpu_begin(core);
 
-    frames_free_inside(core, cpu, block, offset, order);
+    frames_free_inside(cpu, block, offset, order);
     cpu_end(cpu);
 }
 
@@ -485,13 +485,12 @@ static unsigned withhold(struct core *core, struct block *block, unsigned pagebl
     _Atomic uint64_t *bits = block_bits(block, pageblock);
 
     if (old & (WORD_ABSENT | WORD_WITHHELD)) {
-        pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED);
+        pageblock_flags(block, pageblock, 0, WORD_ISOLATED);
         return 0;
     }
     block_unmovable_clear(block, pageblock);
     if (count + prefix == FRAMES) {
-        pageblock_flags(core, block, pageblock, WORD_WITHHELD,
-                        WORD_ISOLATED | WORD_COUNT_MASK | WORD_INITIALISED);
+        pageblock_flags(block, pageblock, WORD_WITHHELD, WORD_ISOLATED | WORD_COUNT_MASK | WORD_INITIALISED);
         return count;
     }
     if (core->owner_shift) {
@@ -503,7 +502,7 @@ static unsigned withhold(struct core *core, struct block *block, unsigned pagebl
     }
     for (unsigned i = 0; i < WORD_COUNT; i++)
         atomic_store_explicit(&bits[i], ~(uint64_t)0, memory_order_relaxed);
-    pageblock_flags(core, block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
+    pageblock_flags(block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
     return count;
 }
 
@@ -622,7 +621,7 @@ static int step(struct take *take, uint64_t budget)
     if (take->slot.block) {
         struct cpu *cpu = cpu_begin(take->core);
 
-        slot_release(take->core, cpu, &take->slot);
+        slot_release(cpu, &take->slot);
         cpu_end(cpu);
     }
     if (result)

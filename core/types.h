@@ -101,6 +101,20 @@ static inline uint64_t owner_word_special(enum special_owner owner)
     return (uint64_t)owner << 7;
 }
 
+/* Free, in a CPU's cache, or inside of an allocation that begins before it; the owner's number that may stand
+ * there is that of the last one, so that a second free can name him. */
+static inline bool owner_word_is_free(uint64_t word)
+{
+    return OWNER_STATE(word) == STATE_FREE &&
+           (OWNER_INDEX(word) == OWNER_ANONYMOUS || OWNER_INDEX(word) >= OWNER_LAST_SPECIAL);
+}
+
+/* What a free leaves behind. */
+static inline uint64_t owner_word_freed(uint64_t word)
+{
+    return word & (uint64_t)(OWNERS - 1) << 7;
+}
+
 static inline unsigned owner_mobility(uint64_t word)
 {
     return OWNER_STATE(word) == STATE_MOVABLE ? PLEAT_MOVABLE : (unsigned)(word >> 6 & 1);

@@ -86,6 +86,24 @@ static void misuse_is_named_and_changes_nothing(void **state)
     fixture_free(f);
 }
 
+static void a_double_free_names_who_had_the_frame_last(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    unsigned owner = (unsigned)pleat_owner_register(&f->pleat, "page cache", NULL, NULL);
+
+    (void)state;
+    for (unsigned order = 0; order <= 9; order += 3) {
+        int64_t pfn = pleat_alloc(&f->pleat, order, PLEAT_UNMOVABLE, pleat_tag_make(owner, 5));
+        assert_int_equal(pleat_free(&f->pleat, (uint64_t)pfn, order), 0);
+        assert_int_equal(pleat_free(&f->pleat, (uint64_t)pfn, order), PLEAT_E_MISUSE);
+        if (order < 9)
+            assert_non_null(strstr(pleat_hosted_last_fatal(f->hosted), "(last owner \"page cache\")"));
+        pleat_drain(&f->pleat);
+    }
+    assert_true(pleat_is_valid(&f->pleat));
+    fixture_free(f);
+}
+
 static void movable_needs_an_owner_with_operations(void **state)
 {
     struct fixture *f = fixture_new(NULL, 0, NULL);
@@ -150,6 +168,7 @@ int main(void)
         cmocka_unit_test(every_frame_can_be_allocated_once),
         cmocka_unit_test(every_order_is_aligned_and_comes_back),
         cmocka_unit_test(misuse_is_named_and_changes_nothing),
+        cmocka_unit_test(a_double_free_names_who_had_the_frame_last),
         cmocka_unit_test(movable_needs_an_owner_with_operations),
         cmocka_unit_test(without_owners_words_all_orders_work),
         cmocka_unit_test(a_memmap_of_128_mib_takes_66_frames),
