@@ -299,9 +299,7 @@ int slot_fill(struct core *core, struct cpu *cpu, const struct wish *wish, struc
     return PLEAT_E_NO_MEMORY;
 }
 
-/* --- caches
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- caches --------------------------------------------------------------------------------------------- */
 
 static void cache_claim(struct core *core, struct slot *slot, struct cache *cache)
 {
@@ -374,9 +372,7 @@ int64_t slot_allocate(struct core *core, struct cpu *cpu, const struct wish *wis
     return PLEAT_E_NO_MEMORY;
 }
 
-/* --- draining
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- draining ------------------------------------------------------------------------------------------- */
 
 static bool frame_is_isolated(struct core *core, uint64_t pfn)
 {

@@ -149,9 +149,7 @@ static int64_t place(struct boot *boot, unsigned node, uint64_t frames)
     return pfn;
 }
 
-/* --- tables
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- tables --------------------------------------------------------------------------------------------- */
 
 /* Hands out pieces of the tables; with base NULL it only adds up their size. */
 struct tables {
@@ -271,9 +269,7 @@ static int place_tables(struct boot *boot)
     return PLEAT_OK;
 }
 
-/* --- boot blocks
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- boot blocks ---------------------------------------------------------------------------------------- */
 
 /* A block belongs to the node of its first span; a span of another node in the same block goes along. */
 static int boot_block_create(struct boot *boot, const struct pleat_boot_span *span, uint64_t number)

@@ -58,8 +58,7 @@ void (*pleat_hosted_fence(void))(void *context)
     return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) ? NULL : fence;
 }
 
-/* --- Spins
- * --------------------------------------------------------------------------------------------------- */
+/* --- Spins ---------------------------------------------------------------------------------------------- */
 
 #define SPIN_LIMIT_MS 30000u
 /** Yields of one thread that are farther apart belong to two spins. */
@@ -95,8 +94,7 @@ void pleat_hosted_yield(void)
     spin.last_ns = hosted_now_ns();
 }
 
-/* --- Misuse
- * -------------------------------------------------------------------------------------------------- */
+/* --- Misuse --------------------------------------------------------------------------------------------- */
 
 void pleat_hosted_on_misuse(pleat_hosted_misuse_fn *hear, void *context)
 {

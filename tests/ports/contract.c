@@ -323,8 +323,7 @@ static const char *mapping_again_and_again_loses_nothing(const struct contract *
     return NULL;
 }
 
-/* --- Clock, log, and the compiler's own calls
- * --------------------------------------------------------------- */
+/* --- Clock, log, and the compiler's own calls ----------------------------------------------------------- */
 
 static void clock_on_one_cpu(void *argument, unsigned cpu)
 {
