@@ -973,7 +973,7 @@ static const struct {
      "the layout of memory; default pc; -M is the same"},
     {"monitor", NULL, VALUE, read_monitor, "stdio|none", "the monitor's prompt"},
     {"qmp", NULL, VALUE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},
-    {"S", NULL, NONE, read_stopped, "", "start with the guest's CPUs stopped"},
+    {"S", NULL, NONE, read_stopped, "", "start with the guest stopped"},
     {"no-reboot", NULL, NONE, read_no_reboot, "", "end instead of a reset"},
     {"name", NULL, VALUE, read_name, "NAME", "a name for the machine"},
     {"seed", NULL, VALUE, read_seed, "N",

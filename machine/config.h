@@ -146,7 +146,7 @@ struct pleat_machine_config {
     struct pleat_device_config device[PLEAT_MACHINE_DEVICES_MAX];
 
     struct pleat_monitor_config monitor;
-    bool stopped;   /**< -S: the guest's CPUs wait for `cont` */
+    bool stopped;   /**< -S: the guest waits for `cont` */
     bool no_reboot; /**< a reset ends the machine */
 
     bool deterministic; /**< -seed was given: one thread, a virtual clock */

@@ -543,19 +543,20 @@ static void serve_leavers(struct pleat_guest *guest)
 
 /* ---- service ---- */
 
-uint64_t pleat_guest_service(struct pleat_guest *guest)
+uint64_t pleat_guest_service(struct pleat_guest *guest, bool running)
 {
     const uint64_t now = now_ns(guest);
     uint64_t next = UINT64_MAX;
 
-    for (unsigned i = 0; i < guest->driver_count; i++) {
+    for (unsigned i = 0; running && i < guest->driver_count; i++) {
         const uint64_t when = serve_driver(guest, &guest->drivers[i]);
         next = when < next ? when : next;
     }
     serve_leavers(guest);
     if (now >= guest->next_chore_ns) {
         guest->next_chore_ns = now + CHORE_INTERVAL_NS;
-        touch_unplugged(guest);
+        if (running)
+            touch_unplugged(guest);
         pleat_recorder_sample(guest->machine->recorder, guest->machine);
     }
     return next < guest->next_chore_ns ? next : guest->next_chore_ns;

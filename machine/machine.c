@@ -423,12 +423,19 @@ int pleat_machine_start(struct pleat_machine *machine, struct pleat_message *mes
     return PLEAT_OK;
 }
 
+static void do_nothing(void *context)
+{
+    (void)context;
+}
+
 void pleat_machine_pause(struct pleat_machine *machine)
 {
     if (!machine->running)
         return;
     machine->running = false;
     pleat_threads_park(machine->threads);
+    /* Whoever says stop may look at once: a driver that was at work has ended its step then. */
+    pleat_threads_call(machine->threads, do_nothing, NULL);
     pleat_machine_tell(machine, PLEAT_EVENT_STOP, NULL, 0, "");
 }
 

@@ -44,7 +44,7 @@ enum pleat_machine_event_kind {
     PLEAT_EVENT_DEVICE_UNPLUG_GUEST_ERROR,
     /** RESET: reason ("host-qmp-system-reset", "guest-reset"). */
     PLEAT_EVENT_RESET,
-    /** STOP and RESUME, of the guest's CPUs. */
+    /** STOP and RESUME, of the guest. */
     PLEAT_EVENT_STOP,
     PLEAT_EVENT_RESUME,
     /** SHUTDOWN: reason ("host-qmp-quit", "host-signal", "host-error"). The machine has ended. */
@@ -87,12 +87,12 @@ int pleat_machine_create(const struct pleat_machine_config *config, struct pleat
 /** Who hears of events and the log; one listener. To be set before start. Copied. */
 void pleat_machine_listen(struct pleat_machine *machine, const struct pleat_machine_listener *listener);
 
-/** Boots the guest and, unless config.stopped, runs its CPUs. Errors: NO_MEMORY, INVALID (the boot memory is
+/** Boots the guest and, unless config.stopped, lets it run. Errors: NO_MEMORY, INVALID (the boot memory is
  * too small), STATE (started already). */
 int pleat_machine_start(struct pleat_machine *machine, struct pleat_message *message);
 
-/** Lets the guest's CPUs pause after what they are at, and go on: QMP's stop and cont. The service thread
- * goes on. */
+/** Lets the guest pause after what it is at, its drivers too, and go on: QMP's stop and cont. Devices take
+ * requests of the control thread meanwhile; the guest follows when it goes on. */
 void pleat_machine_pause(struct pleat_machine *machine);
 void pleat_machine_continue(struct pleat_machine *machine);
 bool pleat_machine_is_running(const struct pleat_machine *machine);
@@ -236,7 +236,8 @@ struct pleat_driver_info {
 };
 int pleat_machine_driver_info(struct pleat_machine *machine, const char *id, struct pleat_driver_info *info,
                               struct pleat_message *message);
-/** True when no driver has anything to do: each one has reached its request, or has said why it can't. */
+/** True when no driver has anything to do: each one has reached its request, or has said why it can't, or
+ * the guest is paused. */
 bool pleat_machine_is_settled(struct pleat_machine *machine);
 
 /** Frames that stand in the way of taking a range of addresses back: whose, and where. Until `each` returns

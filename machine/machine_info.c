@@ -117,6 +117,8 @@ bool pleat_machine_is_settled(struct pleat_machine *machine)
 {
     struct settled_question question = {.machine = machine};
 
+    if (!machine->running)
+        return true;
     pleat_threads_call(machine->threads, ask_settled, &question);
     return question.settled;
 }

@@ -92,7 +92,7 @@ struct pleat_machine {
     struct pleat_recorder *recorder;
     bool started, ended;
     struct pleat_workload_info last_workload; /**< once it has ended */
-    bool running;                             /**< the guest's CPUs aren't paused by the control thread */
+    bool running;                             /**< the guest isn't paused by the control thread */
 
     struct pleat_machine_listener listener;
     pthread_mutex_t log_lock;
@@ -146,9 +146,9 @@ bool pleat_device_slot_first_unplugged(const struct pleat_device_slot *slot, uin
 int pleat_guest_boot(struct pleat_machine *machine, struct pleat_message *message);
 /** Ends the guest as if by a power cut: memory keeps what it holds. The CPUs are parked. */
 void pleat_guest_end(struct pleat_machine *machine);
-/** A round of the guest's service: drivers, probes, the recorder. Returns when it wants the next one; a time
- * that has come already means at once. */
-uint64_t pleat_guest_service(struct pleat_guest *guest);
+/** A round of the guest's service: drivers, probes, the recorder; of these only the recorder while the guest
+ * doesn't run. Returns when it wants the next one; a time that has come already means at once. */
+uint64_t pleat_guest_service(struct pleat_guest *guest, bool running);
 /** What a guest CPU does; returns when it wants to be called again, UINT64_MAX: never. */
 uint64_t pleat_guest_run_cpu(struct pleat_guest *guest, unsigned cpu, uint64_t operations);
 /** A new device for the driver, and one that is to be given back. */
@@ -186,7 +186,8 @@ void pleat_threads_stop(struct pleat_threads *threads);
 /** Runs `function` where the devices and the guest's cold path belong, and waits for it. From the control
  * thread, or from the service thread itself. */
 void pleat_threads_call(struct pleat_threads *threads, void (*function)(void *context), void *context);
-/** Returns after all CPUs have stopped between two operations; unpark lets them go on. */
+/** Returns after all CPUs have stopped between two operations; unpark lets them go on. Drivers stop with the
+ * CPUs, at the latest before the next pleat_threads_call() runs. */
 void pleat_threads_park(struct pleat_threads *threads);
 void pleat_threads_unpark(struct pleat_threads *threads);
 /** A deterministic machine does what is due until its clock shows `until_ns`, at most a quantum of it. */

@@ -102,8 +102,9 @@ static void *run_service(void *context)
             threads->call = NULL;
             pthread_cond_broadcast(&threads->control_cond);
         }
+        const bool running = !threads->park;
         pthread_mutex_unlock(&threads->lock);
-        const uint64_t when = machine->guest ? pleat_guest_service(machine->guest) : UINT64_MAX;
+        const uint64_t when = machine->guest ? pleat_guest_service(machine->guest, running) : UINT64_MAX;
         const uint64_t now = pleat_clock_now_ns(&machine->clock);
         pthread_mutex_lock(&threads->lock);
         if (when > now && !threads->stop && !threads->call)
@@ -219,6 +220,7 @@ void pleat_threads_unpark(struct pleat_threads *threads)
     pthread_mutex_lock(&threads->lock);
     threads->park = false;
     pthread_cond_broadcast(&threads->cpu_cond);
+    pthread_cond_signal(&threads->service_cond);
     pthread_mutex_unlock(&threads->lock);
 }
 
@@ -236,7 +238,7 @@ void pleat_threads_step(struct pleat_threads *threads, uint64_t until_ns)
     }
     if (machine->guest) {
         pleat_hosted_cpu_set(service_cpu(threads));
-        const uint64_t when = pleat_guest_service(machine->guest);
+        const uint64_t when = pleat_guest_service(machine->guest, !threads->park);
         next = when < next ? when : next;
     }
     pleat_hosted_cpu_set(own_cpu);
