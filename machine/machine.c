@@ -127,6 +127,29 @@ struct pleat_machine_backend *pleat_machine_backend(struct pleat_machine *machin
     return NULL;
 }
 
+/* Can the host serve it? A device opens it for itself later, maybe never; who adds it is to hear of it now. */
+static int try_backend(const struct pleat_backend_config *config, struct pleat_message *message)
+{
+    struct pleat_memory_backend_config open;
+    struct pleat_memory_backend backend;
+    char why[256] = "";
+
+    pleat_guest_memory_backend_config(config, &open);
+    open.prealloc = false;
+    /* Aligned as the largest huge page is. */
+    void *at = pleat_memory_backend_reserve(open.bytes, PLEAT_GIB);
+    int error = at ? PLEAT_OK : PLEAT_E_NO_MEMORY;
+    if (!error)
+        error = pleat_memory_backend_open(&open, at, &backend, why, sizeof why);
+    if (error)
+        pleat_message_set(message, error, "-object: %s: %s", config->id,
+                          why[0] ? why : pleat_error_text(error));
+    else
+        pleat_memory_backend_close(&backend);
+    pleat_memory_backend_release(at, open.bytes);
+    return error;
+}
+
 static int add_backend(struct pleat_machine *machine, const struct pleat_backend_config *config,
                        struct pleat_message *message)
 {
@@ -137,6 +160,9 @@ static int add_backend(struct pleat_machine *machine, const struct pleat_backend
     if (machine->backend_count == PLEAT_MACHINE_BACKENDS_MAX)
         return pleat_message_set(message, PLEAT_E_NO_MEMORY, "expected at most %d objects",
                                  PLEAT_MACHINE_BACKENDS_MAX);
+    const int error = try_backend(config, message);
+    if (error)
+        return error;
     struct pleat_machine_backend *backend = calloc(1, sizeof *backend);
     if (!backend)
         return pleat_message_set(message, PLEAT_E_NO_MEMORY, "%s", pleat_error_text(PLEAT_E_NO_MEMORY));
