@@ -608,7 +608,11 @@ int pleat_guest_driver_info(struct pleat_guest *guest, const struct pleat_device
     pleat_virtio_mem_driver_status(driver->driver, &status);
     info->bound = true;
     info->busy = !is_settled(driver);
-    snprintf(info->state, sizeof info->state, "%s", pleat_virtio_mem_phase_text(status.phase));
+    /* A driver that has done what there is to do stays in its working phase. */
+    snprintf(info->state, sizeof info->state, "%s",
+             status.phase == PLEAT_VIRTIO_MEM_WORKING && !info->busy
+                 ? "at rest"
+                 : pleat_virtio_mem_phase_text(status.phase));
     if (pleat_virtio_mem_driver_reason(driver->driver, info->reason, sizeof info->reason) ==
         PLEAT_VIRTIO_MEM_REASON_NONE)
         info->reason[0] = '\0';

@@ -226,7 +226,7 @@ void pleat_machine_workload_info(struct pleat_machine *machine, struct pleat_wor
 struct pleat_driver_info {
     bool bound;           /**< the guest has a driver on the device */
     bool busy;            /**< it is at work towards requested-size */
-    char state[32];       /**< one word */
+    char state[32];       /**< in a word or two: "at rest", "working", "given up" ... */
     char reason[256];     /**< why it stopped short of the request, for people; "" when it didn't */
     uint64_t added_bytes; /**< memory blocks that the driver has added to the guest */
     uint64_t requests, acks, nacks, busies, errors, timeouts, resets;

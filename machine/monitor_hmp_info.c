@@ -382,11 +382,11 @@ static void print_driver(struct pleat_hmp_output *output, uint64_t frame_bytes,
         pleat_text_print(&output->text, "%s: the guest has no driver on it\n", device->id);
         return;
     }
-    pleat_text_print(&output->text, "%s: %s of %s plugged, %s added; the driver is %s%s\n", device->id,
+    pleat_text_print(&output->text, "%s: %s of %s plugged, %s added; the driver is %s\n", device->id,
                      size_text(size[0], device->size_bytes), size_text(size[1], device->requested_bytes),
-                     size_text(size[2], info->added_bytes), info->state, info->busy ? ", and not done" : "");
+                     size_text(size[2], info->added_bytes), info->state);
     if (info->reason[0])
-        pleat_text_print(&output->text, "  it stopped: %s\n", info->reason);
+        pleat_text_print(&output->text, "  %s: %s\n", info->busy ? "now" : "it stopped", info->reason);
     pleat_text_print(&output->text, "  last change: took %s, %llu frames moved (%llu since boot)\n",
                      time_text(took, info->last_step_ns), (ull)(info->last_moved_bytes / frame_bytes),
                      (ull)(info->moved_bytes / frame_bytes));
