@@ -89,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct pleat_message message = {""};
-    struct pleat_control control = {.machine = make_machine()};
+    struct pleat_control control = {.machine = make_machine(), .was_continued = true};
     struct pleat_qmp_session session = {
         .commands = pleat_qmp_commands,
         .command_count = pleat_qmp_command_count,

@@ -478,7 +478,7 @@ int pleat_device_config_check(struct pleat_device_config *device, const struct p
     const unsigned nodes = config->numa_given ? config->nodes : 0;
 
     if (!device->memdev[0])
-        return pleat_message_set(message, PLEAT_E_INVALID, "'memdev' property is not set");
+        return pleat_message_set(message, PLEAT_E_INVALID, "'memdev' property must be set");
     if (!backend)
         return pleat_message_set(message, PLEAT_E_NOT_FOUND, "Device '%s' not found", device->memdev);
     if (backend_in_use)
@@ -1072,11 +1072,9 @@ static int read_all(struct parse *parse, int argc, char *const *argv, struct ple
 int pleat_machine_config_parse(int argc, char *const *argv, struct pleat_machine_config *config,
                                struct pleat_message *message)
 {
-    static const char default_name[] = "pleat";
     struct parse parse = {.config = config};
 
     memset(config, 0, sizeof *config);
-    memcpy(config->name, default_name, sizeof default_name);
     config->monitor.stdio = true;
     int error = read_all(&parse, argc, argv, message);
     return error ? PLEAT_E_INVALID : PLEAT_OK;

@@ -127,7 +127,7 @@ struct pleat_monitor_config {
 
 struct pleat_machine_config {
     enum pleat_machine_type type;
-    char name[PLEAT_MACHINE_ID_BYTES];
+    char name[PLEAT_MACHINE_ID_BYTES];       /**< -name; empty: none */
     uint64_t ram_bytes;                      /**< -m; default 128 MiB */
     uint64_t maximum_bytes;                  /**< maxmem=; default ram_bytes: no memory devices */
     char ram_memdev[PLEAT_MACHINE_ID_BYTES]; /**< -M memory-backend=; empty: none */

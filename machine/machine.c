@@ -127,7 +127,8 @@ struct pleat_machine_backend *pleat_machine_backend(struct pleat_machine *machin
     return NULL;
 }
 
-/* Can the host serve it? A device opens it for itself later, maybe never; who adds it is to hear of it now. */
+/* Can the host serve it? A device opens it for itself later, maybe never; who adds it is to hear of it now.
+ */
 static int try_backend(const struct pleat_backend_config *config, struct pleat_message *message)
 {
     struct pleat_memory_backend_config open;
@@ -589,6 +590,8 @@ static void reset_machine(void *context)
         pleat_machine_remove_slot(machine, slot);
         i--;
     }
+    /* As QEMU has it: what the devices tell of their reset comes before, what the new guest does after. */
+    pleat_machine_tell(machine, PLEAT_EVENT_RESET, NULL, 0, request->text);
     request->error = pleat_guest_boot(machine, request->message);
 }
 
@@ -601,18 +604,18 @@ static void restart_guest(void *context)
     pleat_guest_end(machine);
     for (unsigned i = 0; i < machine->slot_count; i++)
         machine->slots[i]->asked_ns = pleat_clock_now_ns(&machine->clock);
+    pleat_machine_tell(machine, PLEAT_EVENT_RESET, NULL, 0, request->text);
     request->error = pleat_guest_boot(machine, request->message);
 }
 
 static int boot_anew(struct pleat_machine *machine, void (*how)(void *context), const char *reason,
                      struct pleat_message *message)
 {
-    struct request request = {.message = message};
+    struct request request = {.text = reason, .message = message};
 
     if (!machine->started || machine->ended)
         return pleat_message_set(message, PLEAT_E_STATE, "the machine isn't running");
     pleat_threads_park(machine->threads);
-    pleat_machine_tell(machine, PLEAT_EVENT_RESET, NULL, 0, reason);
     int error = call(machine, how, &request);
     if (error) {
         pleat_machine_stop(machine, "host-error", NULL);

@@ -384,6 +384,7 @@ int pleat_monitor_create(struct pleat_machine *machine, struct pleat_monitor **r
     }
     monitor->machine = machine;
     monitor->control.machine = machine;
+    monitor->control.was_continued = !pleat_machine_config(machine)->stopped;
     monitor->events.send = send_event;
     monitor->events.context = monitor;
     monitor->wants_terminal = config->stdio && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

@@ -11,8 +11,7 @@ const char *pleat_control_status(const struct pleat_control *control)
 {
     if (pleat_machine_is_running(control->machine))
         return "running";
-    bool prelaunch = pleat_machine_config(control->machine)->stopped && !control->was_continued;
-    return prelaunch ? "prelaunch" : "paused";
+    return control->was_continued ? "paused" : "prelaunch";
 }
 
 void pleat_control_stop(struct pleat_control *control)
@@ -24,6 +23,13 @@ void pleat_control_continue(struct pleat_control *control)
 {
     control->was_continued = true;
     pleat_machine_continue(control->machine);
+}
+
+int pleat_control_system_reset(struct pleat_control *control, struct pleat_message *message)
+{
+    if (!pleat_machine_is_running(control->machine))
+        control->was_continued = false;
+    return pleat_machine_system_reset(control->machine, message);
 }
 
 void pleat_control_quit(struct pleat_control *control)
@@ -83,10 +89,8 @@ int pleat_control_set_property(const struct pleat_control *control, const char *
         set.kind = PLEAT_PROPERTY_TEXT;
         snprintf(set.text, sizeof(set.text), "%s", json_string_value(value));
     } else {
-        char quoted[PLEAT_QUOTE_BYTES];
-        return pleat_message_set(message, PLEAT_E_INVALID,
-                                 "Invalid parameter type for %s, expected: integer, boolean or string",
-                                 pleat_quote(quoted, name));
+        /* No property that can be set takes a list: the refusal says what this one expects. */
+        set.kind = PLEAT_PROPERTY_NUMBERS;
     }
     return pleat_machine_property_set(control->machine, path, name, &set, message);
 }

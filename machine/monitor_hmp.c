@@ -155,9 +155,15 @@ int pleat_hmp_help(const char *name, struct pleat_hmp_output *output, struct ple
 
 /* ---- arguments ---- */
 
-/* Takes the arguments of COMMAND from AT into WORDS, their text into ROOM; returns what is wrong, or NULL. */
-static const char *read_arguments(const struct pleat_hmp_command *command, const char *at, char *room,
-                                  struct pleat_hmp_words *words)
+static int refuse_line(const struct pleat_hmp_command *command, const char *wrong,
+                       struct pleat_message *message)
+{
+    return pleat_message_set(message, PLEAT_E_INVALID, "%s: %s", command->name, wrong);
+}
+
+/* Takes the arguments of COMMAND from AT into WORDS, their text into ROOM. */
+static int read_arguments(const struct pleat_hmp_command *command, const char *at, char *room,
+                          struct pleat_hmp_words *words, struct pleat_message *message)
 {
     for (unsigned i = 0; i < PLEAT_HMP_ARGUMENTS_MAX && command->arguments[i].kind; i++) {
         const struct pleat_hmp_argument *argument = &command->arguments[i];
@@ -166,14 +172,15 @@ static const char *read_arguments(const struct pleat_hmp_command *command, const
             if (*at != '-' || !isalpha((unsigned char)at[1]))
                 continue;
             if (at[1] != argument->letter || word_length(at) != 2)
-                return "unsupported option";
+                return pleat_message_set(message, PLEAT_E_INVALID, "%s: unsupported option -%c",
+                                         command->name, at[1] == argument->letter ? at[2] : at[1]);
             words->words[i] = "-";
             at += 2;
             continue;
         }
         if (!*at) {
             if (argument->kind == PLEAT_HMP_WORD || argument->kind == PLEAT_HMP_REST)
-                return "string expected";
+                return refuse_line(command, "string expected", message);
             continue;
         }
         words->words[i] = room;
@@ -187,11 +194,13 @@ static const char *read_arguments(const struct pleat_hmp_command *command, const
         } else {
             const char *wrong = read_word(&at, room);
             if (wrong)
-                return wrong;
+                return refuse_line(command, wrong, message);
         }
         room += strlen(room) + 1;
     }
-    return *skip_blanks(at) ? "extraneous characters at the end of line" : NULL;
+    if (*skip_blanks(at))
+        return refuse_line(command, "extraneous characters at the end of line", message);
+    return PLEAT_OK;
 }
 
 /* ---- running ---- */
@@ -223,14 +232,13 @@ int pleat_hmp_run(struct pleat_control *control, const char *line, struct pleat_
     if (command->below)
         return pleat_hmp_help(line, output, message);
     struct pleat_hmp_words words = {{NULL}};
-    const char *wrong = read_arguments(command, end, room, &words);
-    if (wrong) {
-        pleat_message_set(message, PLEAT_E_INVALID, "%s: %s", command->name, wrong);
+    int error = read_arguments(command, end, room, &words, message);
+    if (error) {
         pleat_text_print(&output->text, "%s\nTry \"help %.*s\" for more information\n", message->text,
                          (int)(end - line), line);
-        return PLEAT_E_INVALID;
+        return error;
     }
-    int error = command->run(control, &words, output, message);
+    error = command->run(control, &words, output, message);
     if (error)
         pleat_text_print(&output->text, "Error: %s\n", message->text);
     return error;

@@ -136,7 +136,7 @@ static int run_system_reset(struct pleat_control *control, const struct pleat_hm
 {
     (void)words;
     (void)output;
-    return pleat_machine_system_reset(control->machine, message);
+    return pleat_control_system_reset(control, message);
 }
 
 /* ---- Pleat's own ---- */

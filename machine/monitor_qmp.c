@@ -166,6 +166,9 @@ static json_t *negotiate(struct pleat_qmp_session *session, json_t *arguments, s
                                 "Invalid parameter type for 'enable', expected: array");
     if (json_array_size(enable)) {
         const char *wanted = json_string_value(json_array_get(enable, 0));
+        /* QEMU's words on a monitor that doesn't offer what others of it do. */
+        if (wanted && !strcmp(wanted, "oob"))
+            return pleat_qmp_refuse(error, PLEAT_QMP_GENERIC_ERROR, "Capability oob not available");
         return pleat_qmp_refuse(error, PLEAT_QMP_GENERIC_ERROR, "Parameter 'enable' does not accept value %s",
                                 pleat_quote(quoted, wanted ? wanted : "null"));
     }

@@ -298,8 +298,7 @@ static json_t *cont(void *context, json_t *arguments, struct pleat_qmp_error *er
 static json_t *system_reset(void *context, json_t *arguments, struct pleat_qmp_error *error)
 {
     (void)arguments;
-    const struct pleat_control *control = context;
-    return finish(pleat_machine_system_reset(control->machine, &error->message), error);
+    return finish(pleat_control_system_reset(context, &error->message), error);
 }
 
 static json_t *quit(void *context, json_t *arguments, struct pleat_qmp_error *error)

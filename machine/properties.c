@@ -234,10 +234,15 @@ static const struct {
     const char *type;
 } containers[] = {
     {"/", NULL, ROOT, "container"},
-    {"/machine", "machine", MACHINE, "pc-machine"},
+    {"/machine", "machine", MACHINE, NULL}, /* by its -machine */
     {PERIPHERAL, "peripheral", PERIPHERALS, "container"},
     {OBJECTS, "objects", BACKENDS, "container"},
 };
+
+static const char *machine_type(const struct pleat_machine *machine)
+{
+    return machine->config->type == PLEAT_MACHINE_Q35 ? "pc-q35-7.2-machine" : "pc-i440fx-7.2-machine";
+}
 
 /* Finds an object by an absolute path, or by a partial one that only one object ends with. */
 static int find_object(struct pleat_machine *machine, const char *given, struct object *object,
@@ -254,7 +259,9 @@ static int find_object(struct pleat_machine *machine, const char *given, struct 
         for (size_t i = 0; i < COUNT(containers); i++)
             if (!strcmp(path, containers[i].path) ||
                 (containers[i].partial && !strcmp(path, containers[i].partial)))
-                *object = (struct object){.kind = containers[i].kind, .type = containers[i].type};
+                *object =
+                    (struct object){.kind = containers[i].kind,
+                                    .type = containers[i].type ? containers[i].type : machine_type(machine)};
         if (object->kind)
             return PLEAT_OK;
 
@@ -285,6 +292,9 @@ static int find_object(struct pleat_machine *machine, const char *given, struct 
 }
 
 /* ---- qom-list ---- */
+
+/* Of any object: children of both kinds, and a few. */
+#define PROPERTIES_MAX (PLEAT_MACHINE_DEVICES_MAX + PLEAT_MACHINE_BACKENDS_MAX + 16)
 
 struct list {
     struct pleat_machine *machine;
@@ -319,9 +329,11 @@ static void list_object(struct list *list, const struct object *object)
 {
     const struct pleat_machine *machine = list->machine;
 
+    if (object->kind != DEVICE && object->kind != BACKEND)
+        add_property(list, "type", "string", PLEAT_PROPERTY_TEXT, false);
     switch (object->kind) {
     case ROOT:
-        add_child(list, "machine", "pc-machine");
+        add_child(list, "machine", machine_type(machine));
         add_child(list, "objects", "container");
         break;
     case MACHINE:
@@ -366,10 +378,7 @@ int pleat_machine_properties(struct pleat_machine *machine, const char *path,
                              bool (*each)(void *context, const struct pleat_property *property),
                              void *context, struct pleat_message *message)
 {
-    struct list list = {.machine = machine,
-                        .path = path,
-                        .message = message,
-                        .room = PLEAT_MACHINE_DEVICES_MAX + PLEAT_MACHINE_BACKENDS_MAX};
+    struct list list = {.machine = machine, .path = path, .message = message, .room = PROPERTIES_MAX};
 
     list.properties = calloc(list.room, sizeof *list.properties);
     if (!list.properties)
@@ -406,7 +415,7 @@ static bool is_number(enum pleat_property_kind kind)
 /* The type of a value as QEMU's messages name it. */
 static const char *expected_type(enum pleat_property_kind kind)
 {
-    return is_number(kind) ? "integer" : kind == PLEAT_PROPERTY_BOOL ? "boolean" : "string";
+    return is_number(kind) ? "uint64" : kind == PLEAT_PROPERTY_BOOL ? "boolean" : "string";
 }
 
 static int read_text(const struct device_property *property, const char *text,
@@ -452,9 +461,8 @@ static int set_device(struct access *access, struct pleat_device_slot *slot,
     if (error)
         return error;
     if (value.kind != property->kind && !(is_number(value.kind) && is_number(property->kind)))
-        return pleat_message_set(access->message, PLEAT_E_INVALID,
-                                 "Invalid parameter type for '%s', expected: %s", property->name,
-                                 expected_type(property->kind));
+        return pleat_message_set(access->message, PLEAT_E_INVALID, "Parameter '%s' expects %s",
+                                 property->name, expected_type(property->kind));
     return property->set(slot, &value, access->message);
 }
 
@@ -489,10 +497,10 @@ static int access_backend(struct access *access, const struct object *object)
     return no_property(object, access->name, access->message);
 }
 
-/* A container has its children for properties; what they are is their path. */
+/* A container has its type and its children for properties; what these are is their path. */
 static int access_container(struct access *access, const struct object *object)
 {
-    struct pleat_property properties[PLEAT_MACHINE_DEVICES_MAX + PLEAT_MACHINE_BACKENDS_MAX];
+    struct pleat_property properties[PROPERTIES_MAX];
     struct list list = {.machine = access->machine, .properties = properties, .room = COUNT(properties)};
     static const char *const prefixes[] = {
         [ROOT] = "", [MACHINE] = "/machine", [PERIPHERALS] = PERIPHERAL, [BACKENDS] = OBJECTS};
@@ -504,9 +512,12 @@ static int access_container(struct access *access, const struct object *object)
         if (!access->value)
             return pleat_message_set(access->message, PLEAT_E_INVALID, "Property '%s.%s' is not writable",
                                      object->type, access->name);
-        access->value->kind = PLEAT_PROPERTY_LINK;
-        snprintf(access->value->text, sizeof access->value->text, "%s/%s", prefixes[object->kind],
-                 access->name);
+        access->value->kind = properties[i].kind;
+        if (properties[i].kind == PLEAT_PROPERTY_CHILD)
+            snprintf(access->value->text, sizeof access->value->text, "%s/%s", prefixes[object->kind],
+                     access->name);
+        else
+            snprintf(access->value->text, sizeof access->value->text, "%s", object->type);
         return PLEAT_OK;
     }
     return no_property(object, access->name, access->message);

@@ -156,7 +156,8 @@ static bool begin(struct pleat_recorder *recorder, struct pleat_machine *machine
              machine->config->workload.kind == PLEAT_WORKLOAD_NONE        ? "none"
              : machine->config->workload.kind == PLEAT_WORKLOAD_SYNTHETIC ? "synthetic"
                                                                           : "recorded");
-    recorder->picture = pleat_picture_create(machine->config->name, subtitle);
+    recorder->picture =
+        pleat_picture_create(machine->config->name[0] ? machine->config->name : "pleat", subtitle);
     if (!recorder->picture)
         return false;
     pleat_picture_region(recorder->picture, "boot", boot_blocks);

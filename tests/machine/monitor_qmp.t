@@ -60,8 +60,11 @@ is 'the greeting has its three members' \
     '[7,"string",[]]'
 is 'nothing is done before negotiation' "$(qmp query-status)" \
     '{"error":{"class":"CommandNotFound","desc":"Expecting capabilities negotiation with '"'qmp_capabilities'"'"}}'
+is 'what is not offered is refused' "$(qmp qmp_capabilities '{"enable":["oob"]}')" \
+    '{"error":{"class":"GenericError","desc":"Capability oob not available"}}'
 is 'negotiation' "$(qmp qmp_capabilities)" '{"return":{}}'
 is 'query-status' "$(qmp query-status)" '{"return":{"running":true,"singlestep":false,"status":"running"}}'
+is 'query-name, without one' "$(qmp query-name)" '{"return":{}}'
 has 'query-version' "$(qmp query-version)" '"package":"pleat .*"major":7'
 has 'query-commands' "$(qmp query-commands)" '"name":"qom-set"'
 for name in $(qmp query-commands | jq -r '.return[].name'); do
@@ -99,8 +102,10 @@ is 'a size that is no multiple of the block' \
 is 'a size over the maximum' \
     "$(qmp qom-set '{"path":"vm0","property":"requested-size","value":107374182400}')" \
     '{"error":{"class":"GenericError","desc":"'"'requested-size' cannot exceed the memory backend size"'(0x200000000)"}}'
-has 'a text for a size' "$(qmp qom-set '{"path":"vm0","property":"requested-size","value":"1G"}')" GenericError
-has 'an array for a size' "$(qmp qom-set '{"path":"vm0","property":"requested-size","value":[1]}')" GenericError
+for value in '"1G"' '[1]' 1.5 null true; do
+    has "$value for a size" "$(qmp qom-set '{"path":"vm0","property":"requested-size","value":'"$value"'}')" \
+        "GenericError.*Parameter 'requested-size' expects uint64\""
+done
 has 'an unknown device' "$(qmp qom-set '{"path":"vm9","property":"requested-size","value":0}')" DeviceNotFound
 has 'a property that is read-only' "$(qmp qom-set '{"path":"vm0","property":"size","value":0}')" \
     "Property 'virtio-mem.size' is not writable"
@@ -114,6 +119,8 @@ is 'its complaints' "$(qmp human-monitor-command '{"command-line":"foo"}')" \
 qmp stop >/dev/null
 event STOP >/dev/null
 is 'stop' "$(qmp query-status)" '{"return":{"running":false,"singlestep":false,"status":"paused"}}'
+qmp system_reset >/dev/null
+is 'a reset of what is stopped' "$(qmp query-status | jq -c .return.status)" '"prelaunch"'
 qmp cont >/dev/null
 is 'cont, and its event without data' "$(event RESUME)" null
 
@@ -159,8 +166,13 @@ has 'device_add' "$(qmp device_add '{"driver":"virtio-mem-pci","id":"vm1","memde
     '^\{"return":\{\}\}$'
 has 'what was added is plugged' "$(event MEMORY_DEVICE_SIZE_CHANGE 'select(.id == "vm1" and .size == 67108864)')" vm1
 
+sleep 1.1 # the rate of vm1's size is limited
+jq -c 'select(.event) | .event' "$dir/client" >"$dir/before"
 is 'system_reset' "$(qmp system_reset)" '{"return":{}}'
-is 'RESET' "$(event RESET)" '{"guest":false,"reason":"host-qmp-system-reset"}'
+is 'RESET comes after what the devices tell of it' \
+    "$(jq -c 'select(.event) | .event' "$dir/client" | sed "1,$(wc -l <"$dir/before")d" | grep -m 1 -B 9 RESET | sort -u | tr '\n' ' ')" \
+    '"MEMORY_DEVICE_SIZE_CHANGE" "RESET" '
+is 'RESET' "$(event RESET | tail -n 1)" '{"guest":false,"reason":"host-qmp-system-reset"}'
 disconnect
 is 'a client may leave' $code 0
 

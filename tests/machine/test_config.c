@@ -340,7 +340,7 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
          "host-nodes must be empty for policy default"},
         {"-object memory-backend-ram,id=m,size=1G,policy=best", "'policy'"},
         {"-device pc-dimm,id=d", "'pc-dimm' is not a valid device model name"},
-        {"-device virtio-mem-pci,id=v", "'memdev' property is not set"},
+        {"-device virtio-mem-pci,id=v", "'memdev' property must be set"},
         {"-device virtio-mem-pci,id=v,memdev=m", "Device 'm' not found"},
         {"-device virtio-mem-pci,id=v,memdev=m,dynamic-memslots=on", "'dynamic-memslots'"},
         {"-device virtio-mem-pci,id=v,memdev=m,color=red", "'color'"},

@@ -551,7 +551,7 @@ static void what_cannot_be_added_is_refused_and_changes_nothing(void **state)
         {"virtio-mem-pci,id=vm0,memdev=mem0", "Duplicate device ID 'vm0'", false},
         {"virtio-mem-pci,id=vm1,memdev=mem0", "'memdev' property specifies a busy memdev: mem0", false},
         {"virtio-mem-pci,id=vm1,memdev=mem7", "Device 'mem7' not found", false},
-        {"virtio-mem-pci,id=vm1", "'memdev' property is not set", false},
+        {"virtio-mem-pci,id=vm1", "'memdev' property must be set", false},
         {"pc-dimm,id=d", "'pc-dimm' is not a valid device model name", false},
         {"virtio-mem-pci,id=vm1,memdev=big", "not enough space, currently 0x40000000 in use", false},
         {"virtio-mem-pci,id=vm1,memdev=f", "Device 'f' not found", false},
@@ -596,7 +596,7 @@ static void properties_are_listed_read_and_written(void **state)
 
     assert_int_equal(pleat_machine_properties(machine, "/machine/peripheral", see_property, text, &message),
                      PLEAT_OK);
-    assert_string_equal(text, "vm0 child<virtio-mem-pci>\n");
+    assert_string_equal(text, "type string\nvm0 child<virtio-mem-pci>\n");
     text[0] = '\0';
     assert_int_equal(pleat_machine_properties(machine, "vm0", see_property, text, &message), PLEAT_OK);
     assert_non_null(strstr(text, "size size\n"));
@@ -616,6 +616,14 @@ static void properties_are_listed_read_and_written(void **state)
     assert_int_equal(pleat_machine_property_get(machine, "vm0", "memdev", &value, &message), PLEAT_OK);
     assert_int_equal(value.kind, PLEAT_PROPERTY_LINK);
     assert_string_equal(value.text, "/objects/mem0");
+    assert_int_equal(pleat_machine_property_get(machine, "/machine", "type", &value, &message), PLEAT_OK);
+    assert_string_equal(value.text, "pc-i440fx-7.2-machine");
+    assert_int_equal(pleat_machine_property_get(machine, "/machine/peripheral", "type", &value, &message),
+                     PLEAT_OK);
+    assert_string_equal(value.text, "container");
+    assert_int_equal(pleat_machine_property_get(machine, "/machine/peripheral", "vm0", &value, &message),
+                     PLEAT_OK);
+    assert_string_equal(value.text, "/machine/peripheral/vm0");
     assert_int_equal(pleat_machine_property_get(machine, "/objects/mem0", "size", &value, &message),
                      PLEAT_OK);
     assert_int_equal(value.number, PLEAT_GIB);
@@ -645,7 +653,7 @@ static void properties_are_listed_read_and_written(void **state)
     value = (struct pleat_property_value){.kind = PLEAT_PROPERTY_TEXT, .text = "1G"};
     assert_int_equal(pleat_machine_property_set(machine, "vm0", "requested-size", &value, &message),
                      PLEAT_E_INVALID);
-    assert_non_null(strstr(message.text, "expected: integer"));
+    assert_non_null(strstr(message.text, "'requested-size' expects uint64"));
     finish(machine);
 }
 
