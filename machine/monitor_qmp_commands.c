@@ -313,10 +313,14 @@ static json_t *quit(void *context, json_t *arguments, struct pleat_qmp_error *er
 
 static json_t *human_monitor_command(void *context, json_t *arguments, struct pleat_qmp_error *error)
 {
+    const struct pleat_control *control = context;
     struct pleat_hmp_output output = {.colour = false};
     struct pleat_text lines = {0};
     struct pleat_message ignored;
-    (void)error;
+    /* No command here asks a CPU; one that isn't there is refused all the same. */
+    const json_t *cpu = json_object_get(arguments, "cpu-index");
+    if (cpu && (uint64_t)json_integer_value(cpu) >= pleat_machine_config(control->machine)->cpus)
+        return pleat_qmp_refuse(error, PLEAT_QMP_GENERIC_ERROR, "Parameter 'cpu-index' expects a CPU number");
     pleat_hmp_run(context, text_of(arguments, "command-line"), &output, &ignored);
     /* QEMU's monitor ends its lines so, here too. */
     for (const char *at = pleat_text_string(&output.text); *at; at++)

@@ -113,6 +113,8 @@ is 'none of it changed anything' "$(qmp qom-get '{"path":"vm0","property":"reque
 
 is 'the other language' "$(qmp human-monitor-command '{"command-line":"info status"}')" \
     '{"return":"VM status: running\r\n"}'
+has 'and of a CPU that is not there' \
+    "$(qmp human-monitor-command '{"command-line":"info status","cpu-index":4}')" "'cpu-index' expects a CPU number"
 is 'its complaints' "$(qmp human-monitor-command '{"command-line":"foo"}')" \
     '{"return":"unknown command: '"'foo'"'\r\n"}'
 
