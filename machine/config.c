@@ -27,6 +27,7 @@
 struct parse {
     struct pleat_machine_config *config;
     const char *memory, *smp, *workload;
+    uint64_t given; /* a bit for each row of the table */
     const char *numa[NUMA_OPTIONS_MAX];
     unsigned numa_count;
     const char *object[PLEAT_MACHINE_BACKENDS_MAX];
@@ -566,9 +567,10 @@ static int read_devices(struct parse *parse, struct pleat_message *message)
 static int read_qmp(struct parse *parse, const char *text, struct pleat_message *message)
 {
     static const struct pleat_option_key keys[] = {
-        {.name = "channel", .type = PLEAT_OPTION_STRING}, {.name = "server", .type = PLEAT_OPTION_ON_OFF},
-        {.name = "wait", .type = PLEAT_OPTION_ON_OFF},    {.name = "nowait", .type = PLEAT_OPTION_ON_OFF},
-        {.name = "pretty", .type = PLEAT_OPTION_ON_OFF},
+        {.name = "channel", .type = PLEAT_OPTION_STRING},
+        {.name = "server", .type = PLEAT_OPTION_ON_OFF},
+        {.name = "wait", .type = PLEAT_OPTION_ON_OFF},
+        {.name = "nowait", .type = PLEAT_OPTION_ON_OFF},
     };
     struct pleat_monitor_config *monitor = &parse->config->monitor;
     struct pleat_options options;
@@ -817,7 +819,8 @@ static int read_workload(struct pleat_machine_config *config, const char *text, 
 
 /* ---- the table ---- */
 
-enum argument { NONE, VALUE };
+/* ONCE: a value, and a second one would take the place of the first without a word. */
+enum argument { NONE, VALUE, ONCE };
 
 typedef int read_fn(struct parse *parse, const char *text, struct pleat_message *message);
 
@@ -871,10 +874,9 @@ static int read_name(struct parse *parse, const char *text, struct pleat_message
     return PLEAT_OK;
 }
 
-static int keep_once(const char **place, const char *text, struct pleat_message *message)
+static int keep(const char **place, const char *text, struct pleat_message *message)
 {
-    if (*place)
-        return pleat_message_set(message, PLEAT_E_INVALID, "is there twice, expected once");
+    (void)message;
     *place = text;
     return PLEAT_OK;
 }
@@ -890,17 +892,17 @@ static int keep_more(const char **places, unsigned *count, unsigned maximum, con
 
 static int keep_memory(struct parse *parse, const char *text, struct pleat_message *message)
 {
-    return keep_once(&parse->memory, text, message);
+    return keep(&parse->memory, text, message);
 }
 
 static int keep_smp(struct parse *parse, const char *text, struct pleat_message *message)
 {
-    return keep_once(&parse->smp, text, message);
+    return keep(&parse->smp, text, message);
 }
 
 static int keep_workload(struct parse *parse, const char *text, struct pleat_message *message)
 {
-    return keep_once(&parse->workload, text, message);
+    return keep(&parse->workload, text, message);
 }
 
 static int keep_numa(struct parse *parse, const char *text, struct pleat_message *message)
@@ -951,9 +953,9 @@ static const struct {
     /* NULL: accepted, and not worth a line of help. */
     const char *form, *help;
 } table[] = {
-    {"m", NULL, VALUE, keep_memory, "[size=]SIZE[,maxmem=SIZE][,slots=N]",
+    {"m", NULL, ONCE, keep_memory, "[size=]SIZE[,maxmem=SIZE][,slots=N]",
      "boot memory (MiB without a suffix), and how much there may ever be"},
-    {"smp", NULL, VALUE, keep_smp, "[cpus=]N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]", "guest CPUs"},
+    {"smp", NULL, ONCE, keep_smp, "[cpus=]N[,sockets=N][,cores=N][,threads=N][,maxcpus=N]", "guest CPUs"},
     {"numa", NULL, VALUE, keep_numa,
      "node[,nodeid=N][,cpus=FIRST[-LAST]]...[,mem=SIZE|,memdev=ID]\n"
      "dist,src=N,dst=N,val=N\n"
@@ -971,14 +973,14 @@ static const struct {
      "a memory device"},
     {"machine", "M", VALUE, read_machine, "pc|q35[,memory-backend=ID]",
      "the layout of memory; default pc; -M is the same"},
-    {"monitor", NULL, VALUE, read_monitor, "stdio|none", "the monitor's prompt"},
-    {"qmp", NULL, VALUE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},
+    {"monitor", NULL, ONCE, read_monitor, "stdio|none", "the monitor's prompt"},
+    {"qmp", NULL, ONCE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},
     {"S", NULL, NONE, read_stopped, "", "start with the guest stopped"},
     {"no-reboot", NULL, NONE, read_no_reboot, "", "end instead of a reset"},
     {"name", NULL, VALUE, read_name, "NAME", "a name for the machine"},
     {"seed", NULL, VALUE, read_seed, "N",
      "run on one thread with a virtual clock: the same run for the same N"},
-    {"workload", NULL, VALUE, keep_workload,
+    {"workload", NULL, ONCE, keep_workload,
      "trace=FILE[,speed=FACTOR|max][,repeat=on|off][,cpus=N][,remote-free=N]\n"
      "synthetic[,PARAMETERS...]\n"
      "none",
@@ -991,9 +993,9 @@ static const struct {
     {"floor", NULL, VALUE, read_floor, "SIZE|off",
      "free memory that a shrink leaves to the guest; default 64M"},
     {"duration", NULL, VALUE, read_duration, "TIME", "end after so long"},
-    {"scenario", NULL, VALUE, read_scenario, "FILE", "run the monitor commands of a file, then end"},
-    {"log", NULL, VALUE, read_log, "FILE", "write the log there"},
-    {"picture", NULL, VALUE, read_picture, "STEM", "at the end write STEM.svg and STEM.png"},
+    {"scenario", NULL, ONCE, read_scenario, "FILE", "run the monitor commands of a file, then end"},
+    {"log", NULL, ONCE, read_log, "FILE", "write the log there"},
+    {"picture", NULL, ONCE, read_picture, "STEM", "at the end write STEM.svg and STEM.png"},
     /* QEMU's, where they say nothing that matters here. */
     {"accel", NULL, VALUE, read_accelerator, NULL, NULL},
     {"cpu", NULL, VALUE, read_nothing, NULL, NULL},
@@ -1014,6 +1016,8 @@ static const struct {
     {"no-shutdown", NULL, NONE, read_nothing, NULL, NULL},
 };
 
+_Static_assert(COUNT(table) <= 64, "struct parse has a bit for each row");
+
 /* Reads one option and its value; how many arguments that took, or an error. */
 static int read_option(struct parse *parse, int argc, char *const *argv, struct pleat_message *message)
 {
@@ -1027,9 +1031,13 @@ static int read_option(struct parse *parse, int argc, char *const *argv, struct 
     for (size_t i = 0; i < COUNT(table); i++) {
         if (strcmp(name, table[i].name) && (!table[i].short_name || strcmp(name, table[i].short_name)))
             continue;
-        if (table[i].argument == VALUE && argc < 2)
+        if (table[i].argument != NONE && argc < 2)
             return pleat_message_set(message, PLEAT_E_INVALID, "-%s: requires an argument", table[i].name);
-        const int taken = table[i].argument == VALUE ? 2 : 1;
+        if (table[i].argument == ONCE && parse->given >> i & 1)
+            return pleat_message_set(message, PLEAT_E_INVALID, "-%s: is there twice, expected once",
+                                     table[i].name);
+        parse->given |= UINT64_C(1) << i;
+        const int taken = table[i].argument != NONE ? 2 : 1;
         int error = table[i].read(parse, taken == 2 ? argv[1] : NULL, message);
         if (error && message && message->text[0] != '-')
             pleat_message_prefix(message, "-%s: ", table[i].name);

@@ -426,6 +426,9 @@ static void every_wrong_option_of_Pleat_is_refused(void **state)
         {"-workload none -workload none", "-workload: is there twice"},
         {"-qmp tcp:localhost:4444,server=on", "expected unix:PATH"},
         {"-qmp unix:/tmp/x", "expected server=on"},
+        {"-qmp unix:/tmp/x,server=on,pretty=on", "Invalid parameter 'pretty'"},
+        {"-qmp unix:/tmp/x,server=on -qmp unix:/tmp/y,server=on", "-qmp: is there twice, expected once"},
+        {"-scenario x -scenario y", "-scenario: is there twice, expected once"},
         {"-qmp unix:,server=on", "expected unix:PATH"},
         {"-monitor tcp:1", "-monitor: expected stdio or none"},
     };
