@@ -155,7 +155,12 @@ static void a_guest_is_reset_restarted_and_paused_under_way(void **state)
     assert_int_equal(pleat_machine_guest_restart(machine, NULL), PLEAT_OK);
     pleat_machine_run_for(machine, 20 * MILLISECOND);
     pleat_machine_pause(machine);
+    const uint64_t paused_bytes = size_of(machine, "vm0");
+    request(machine, "vm0", paused_bytes ? 0 : 256 * PLEAT_MIB);
+    pleat_machine_run_for(machine, 20 * MILLISECOND);
     ask_everything(machine);
+    assert_int_equal(size_of(machine, "vm0"), paused_bytes);
+    request(machine, "vm0", 128 * PLEAT_MIB);
     pleat_machine_continue(machine);
     assert_int_equal(pleat_machine_system_reset(machine, NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
