@@ -72,8 +72,8 @@ void pleat_machine_tell(struct pleat_machine *machine, enum pleat_machine_event_
         .reason = reason,
     };
 
-    if (slot && slot->config.id[0])
-        snprintf(event.path, sizeof event.path, "/machine/peripheral/%s", slot->config.id);
+    if (slot)
+        memcpy(event.path, slot->path, sizeof event.path);
     if (kind != PLEAT_EVENT_DRIVER)
         pleat_machine_log(machine,
                           kind == PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE ? PLEAT_LOG_DEBUG : PLEAT_LOG_INFO,
@@ -112,9 +112,8 @@ static const char *id_of(const char *text, const char *prefix)
 
 struct pleat_device_slot *pleat_machine_slot(struct pleat_machine *machine, const char *id)
 {
-    id = id_of(id, "/machine/peripheral/");
     for (unsigned i = 0; *id && i < machine->slot_count; i++)
-        if (!strcmp(machine->slots[i]->config.id, id))
+        if (!strcmp(machine->slots[i]->config.id, id) || !strcmp(machine->slots[i]->path, id))
             return machine->slots[i];
     return NULL;
 }
@@ -241,6 +240,11 @@ int pleat_machine_add_slot(struct pleat_machine *machine, const struct pleat_dev
         pleat_device_slot_destroy(slot);
         return error;
     }
+    if (config.id[0])
+        snprintf(slot->path, sizeof slot->path, "/machine/peripheral/%s", config.id);
+    else
+        snprintf(slot->path, sizeof slot->path, "/machine/peripheral-anon/device[%u]",
+                 machine->anonymous_count++);
     backend->in_use = true;
     unsigned at = machine->slot_count++;
     for (; at && machine->slots[at - 1]->address > address; at--)

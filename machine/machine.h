@@ -60,7 +60,7 @@ struct pleat_machine_event {
     enum pleat_machine_event_kind kind;
     uint64_t time_ns;                    /**< of the machine's clock */
     const char *id;                      /**< of the device, or ""; valid during the call */
-    char path[PLEAT_MACHINE_PATH_BYTES]; /**< /machine/peripheral/ID, or "" */
+    char path[PLEAT_MACHINE_PATH_BYTES]; /**< of the device in the object model, or "" */
     uint64_t bytes;
     const char *reason; /**< or ""; valid during the call */
 };
@@ -130,7 +130,9 @@ void pleat_machine_wake(struct pleat_machine *machine);
 
 /** As `info memory-devices` and query-memory-devices have it, for "virtio-mem". */
 struct pleat_memory_device_info {
-    char id[PLEAT_MACHINE_ID_BYTES];
+    char id[PLEAT_MACHINE_ID_BYTES];     /**< "": it has none */
+    char path[PLEAT_MACHINE_PATH_BYTES]; /**< "/machine/peripheral/vm0", "/machine/peripheral-anon/device[0]"
+                                          */
     uint64_t memaddr;
     unsigned node;
     uint64_t requested_bytes;              /**< requested-size */
@@ -142,7 +144,7 @@ struct pleat_memory_device_info {
 /** Devices in the order of their addresses. Fills in at most `capacity`; returns how many there are. */
 unsigned pleat_machine_memory_devices(struct pleat_machine *machine, struct pleat_memory_device_info *devices,
                                       unsigned capacity);
-/** By id or by path (/machine/peripheral/ID). Errors: NOT_FOUND. */
+/** By id or by path. Errors: NOT_FOUND. */
 int pleat_machine_memory_device(struct pleat_machine *machine, const char *id,
                                 struct pleat_memory_device_info *info, struct pleat_message *message);
 
@@ -313,7 +315,8 @@ int pleat_machine_picture(struct pleat_machine *machine, const char *stem, struc
 
 /*
  * A small table stands for QEMU's object model: "/", "/machine", "/machine/peripheral",
- * "/machine/peripheral/ID", "/objects", "/objects/ID". A path is absolute, or a partial one such as "vm0"
+ * "/machine/peripheral/ID", "/machine/peripheral-anon", "/machine/peripheral-anon/device[N]", "/objects",
+ * "/objects/ID". A path is absolute, or a partial one such as "vm0"
  * that only one object ends with.
  */
 

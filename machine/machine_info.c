@@ -27,6 +27,7 @@ static void fill_device(const struct pleat_device_slot *slot, struct pleat_memor
 {
     memset(info, 0, sizeof *info);
     memcpy(info->id, slot->config.id, sizeof info->id);
+    memcpy(info->path, slot->path, sizeof info->path);
     info->memaddr = slot->address;
     info->node = slot->config.node;
     info->requested_bytes = pleat_virtio_mem_device_requested_bytes(slot->device);

@@ -56,6 +56,7 @@ struct pleat_machine_backend {
 struct pleat_device_slot {
     struct pleat_machine *machine;
     struct pleat_device_config config;
+    char path[PLEAT_MACHINE_PATH_BYTES]; /**< in the object model, by its id or by a number */
     struct pleat_machine_backend *backend;
     char range_name[PLEAT_MACHINE_ID_BYTES + 16]; /**< of what the guest's driver adds */
     uint64_t address, bytes;
@@ -83,6 +84,7 @@ struct pleat_machine {
     unsigned backend_count;
     struct pleat_device_slot *slots[PLEAT_MACHINE_DEVICES_MAX]; /**< in order of addresses */
     unsigned slot_count;
+    unsigned anonymous_count; /**< devices without an id that there have been */
 
     struct pleat_operations operations; /**< of a trace */
     struct pleat_synthetic_config synthetic;

@@ -67,7 +67,8 @@ static void offer_objects(struct search *search)
 /* Ids, or whole paths once a slash has been typed. */
 static void offer_paths(struct search *search)
 {
-    static const char *const above[] = {"/machine", "/machine/peripheral", "/objects"};
+    static const char *const above[] = {"/machine", "/machine/peripheral", "/machine/peripheral-anon",
+                                        "/objects"};
     if (search->prefix[0] != '/') {
         offer_devices(search);
         offer_objects(search);
@@ -78,10 +79,7 @@ static void offer_paths(struct search *search)
     unsigned count;
     struct pleat_memory_device_info *devices = pleat_control_devices(search->control, &count);
     for (unsigned i = 0; i < count; i++) {
-        char path[PLEAT_MACHINE_PATH_BYTES];
-        snprintf(path, sizeof(path), "/machine/peripheral/%s", devices[i].id);
-        if (devices[i].id[0])
-            offer(search, path);
+        offer(search, devices[i].path);
         offer(search, devices[i].memdev);
     }
     free(devices);

@@ -378,11 +378,12 @@ static void print_driver(struct pleat_hmp_output *output, uint64_t frame_bytes,
                          const struct pleat_memory_device_info *device, const struct pleat_driver_info *info)
 {
     char size[3][32], took[32];
+    const char *name = device->id[0] ? device->id : device->path;
     if (!info->bound) {
-        pleat_text_print(&output->text, "%s: the guest has no driver on it\n", device->id);
+        pleat_text_print(&output->text, "%s: the guest has no driver on it\n", name);
         return;
     }
-    pleat_text_print(&output->text, "%s: %s of %s plugged, %s added; the driver is %s\n", device->id,
+    pleat_text_print(&output->text, "%s: %s of %s plugged, %s added; the driver is %s\n", name,
                      size_text(size[0], device->size_bytes), size_text(size[1], device->requested_bytes),
                      size_text(size[2], info->added_bytes), info->state);
     if (info->reason[0])

@@ -15,6 +15,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #define PERIPHERAL "/machine/peripheral"
+#define ANONYMOUS  "/machine/peripheral-anon"
 #define OBJECTS    "/objects"
 
 /* ---- devices ---- */
@@ -208,7 +209,7 @@ static bool has_property(const struct pleat_backend_config *backend, const struc
 
 /* ---- paths ---- */
 
-enum object_kind { NO_OBJECT, ROOT, MACHINE, PERIPHERALS, BACKENDS, DEVICE, BACKEND };
+enum object_kind { NO_OBJECT, ROOT, MACHINE, PERIPHERALS, ANONYMOUS_PERIPHERALS, BACKENDS, DEVICE, BACKEND };
 
 struct object {
     enum object_kind kind;
@@ -236,12 +237,24 @@ static const struct {
     {"/", NULL, ROOT, "container"},
     {"/machine", "machine", MACHINE, NULL}, /* by its -machine */
     {PERIPHERAL, "peripheral", PERIPHERALS, "container"},
+    {ANONYMOUS, "peripheral-anon", ANONYMOUS_PERIPHERALS, "container"},
     {OBJECTS, "objects", BACKENDS, "container"},
 };
 
 static const char *machine_type(const struct pleat_machine *machine)
 {
     return machine->config->type == PLEAT_MACHINE_Q35 ? "pc-q35-7.2-machine" : "pc-i440fx-7.2-machine";
+}
+
+/* Is GIVEN this absolute path, or a partial one that it ends with? */
+static bool leads_to(const char *given, const char *absolute)
+{
+    const size_t length = strlen(given), whole = strlen(absolute);
+
+    if (given[0] == '/')
+        return !strcmp(given, absolute);
+    return length && length < whole && absolute[whole - length - 1] == '/' &&
+           !strcmp(absolute + whole - length, given);
 }
 
 /* Finds an object by an absolute path, or by a partial one that only one object ends with. */
@@ -265,28 +278,26 @@ static int find_object(struct pleat_machine *machine, const char *given, struct 
         if (object->kind)
             return PLEAT_OK;
 
-        const char *id = path;
-        const bool peripheral = !strncmp(path, PERIPHERAL "/", sizeof PERIPHERAL);
-        const bool backend = !strncmp(path, OBJECTS "/", sizeof OBJECTS);
-        if (peripheral)
-            id = path + sizeof PERIPHERAL;
-        else if (backend)
-            id = path + sizeof OBJECTS;
-        else if (!strncmp(path, "peripheral/", 11))
-            id = path + 11;
-        else if (!strncmp(path, "objects/", 8))
-            id = path + 8;
-        struct pleat_device_slot *slot = backend ? NULL : pleat_machine_slot(machine, id);
-        struct pleat_machine_backend *found = peripheral ? NULL : pleat_machine_backend(machine, id);
-        if (strchr(id, '/'))
-            slot = NULL, found = NULL;
-        if (slot && found)
+        unsigned found = 0;
+        for (unsigned i = 0; i < machine->slot_count; i++) {
+            if (!leads_to(path, machine->slots[i]->path))
+                continue;
+            *object = device_object(machine->slots[i]);
+            found++;
+        }
+        for (unsigned i = 0; i < machine->backend_count; i++) {
+            char absolute[PLEAT_MACHINE_PATH_BYTES];
+            snprintf(absolute, sizeof absolute, OBJECTS "/%s", machine->backends[i]->config.id);
+            if (!leads_to(path, absolute))
+                continue;
+            *object = backend_object(machine->backends[i]);
+            found++;
+        }
+        if (found > 1)
             return pleat_message_set(message, PLEAT_E_INVALID,
                                      "Path '%s' does not uniquely identify an object", given);
-        if (slot || found) {
-            *object = slot ? device_object(slot) : backend_object(found);
+        if (found)
             return PLEAT_OK;
-        }
     }
     return pleat_message_set(message, PLEAT_E_NOT_FOUND, "Device '%.200s' not found", given);
 }
@@ -338,11 +349,17 @@ static void list_object(struct list *list, const struct object *object)
         break;
     case MACHINE:
         add_child(list, "peripheral", "container");
+        add_child(list, "peripheral-anon", "container");
         break;
     case PERIPHERALS:
         for (unsigned i = 0; i < machine->slot_count; i++)
             if (machine->slots[i]->config.id[0])
                 add_child(list, machine->slots[i]->config.id, "virtio-mem-pci");
+        break;
+    case ANONYMOUS_PERIPHERALS:
+        for (unsigned i = 0; i < machine->slot_count; i++)
+            if (!machine->slots[i]->config.id[0])
+                add_child(list, machine->slots[i]->path + sizeof ANONYMOUS, "virtio-mem-pci");
         break;
     case BACKENDS:
         for (unsigned i = 0; i < machine->backend_count; i++)
@@ -502,8 +519,11 @@ static int access_container(struct access *access, const struct object *object)
 {
     struct pleat_property properties[PROPERTIES_MAX];
     struct list list = {.machine = access->machine, .properties = properties, .room = COUNT(properties)};
-    static const char *const prefixes[] = {
-        [ROOT] = "", [MACHINE] = "/machine", [PERIPHERALS] = PERIPHERAL, [BACKENDS] = OBJECTS};
+    static const char *const prefixes[] = {[ROOT] = "",
+                                           [MACHINE] = "/machine",
+                                           [PERIPHERALS] = PERIPHERAL,
+                                           [ANONYMOUS_PERIPHERALS] = ANONYMOUS,
+                                           [BACKENDS] = OBJECTS};
 
     list_object(&list, object);
     for (unsigned i = 0; i < list.count; i++) {

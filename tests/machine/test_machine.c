@@ -151,6 +151,18 @@ static const char golden[] =
     "-object memory-backend-ram,id=mem1,size=8G "
     "-device virtio-mem-pci,id=vm1,memdev=mem1,node=1,requested-size=80M -seed 1";
 
+#define PROPERTIES_BYTES 4096u
+
+static bool see_property(void *context, const struct pleat_property *property)
+{
+    char *text = context;
+    const size_t used = strlen(text);
+
+    snprintf(text + used, PROPERTIES_BYTES - used, "%s %s%s\n", property->name, property->type,
+             property->writable ? " w" : "");
+    return true;
+}
+
 /* ---- what it shows ---- */
 
 static void the_golden_machine_shows_what_QEMU_showed(void **state)
@@ -533,6 +545,44 @@ static void a_device_is_added_used_and_deleted(void **state)
     finish(machine);
 }
 
+static void a_device_without_an_id_has_a_path_by_its_number(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine = start(SMALL);
+    struct pleat_message message = {{0}};
+    struct pleat_memory_device_info info;
+    struct pleat_property_value value;
+    static const char path[] = "/machine/peripheral-anon/device[0]";
+    char text[256] = "";
+
+    assert_int_equal(pleat_machine_object_add(machine, "memory-backend-ram,id=m1,size=512M", &message),
+                     PLEAT_OK);
+    assert_int_equal(
+        pleat_machine_device_add(machine, "virtio-mem-pci,memdev=m1,requested-size=128M", &message),
+        PLEAT_OK);
+    settle(machine);
+    assert_string_equal(heard.last_path, path);
+    assert_int_equal(pleat_machine_memory_device(machine, path, &info, &message), PLEAT_OK);
+    assert_string_equal(info.id, "");
+    assert_string_equal(info.path, path);
+    assert_int_equal(info.size_bytes, 128 * PLEAT_MIB);
+    assert_true(driver_of(machine, path).bound);
+    assert_int_equal(pleat_machine_property_get(machine, "device[0]", "memdev", &value, &message), PLEAT_OK);
+    assert_string_equal(value.text, "/objects/m1");
+    assert_int_equal(
+        pleat_machine_properties(machine, "/machine/peripheral-anon", see_property, text, &message),
+        PLEAT_OK);
+    assert_string_equal(text, "type string\ndevice[0] child<virtio-mem-pci>\n");
+    assert_int_equal(pleat_machine_property_set_text(machine, path, "requested-size", "0", &message),
+                     PLEAT_OK);
+    settle(machine);
+    assert_int_equal(pleat_machine_device_delete(machine, path, &message), PLEAT_OK);
+    settle(machine);
+    assert_int_equal(heard.events[PLEAT_EVENT_DEVICE_DELETED], 1);
+    assert_int_equal(pleat_machine_memory_device(machine, path, &info, &message), PLEAT_E_NOT_FOUND);
+    finish(machine);
+}
+
 static void what_cannot_be_added_is_refused_and_changes_nothing(void **state)
 {
     (void)state;
@@ -573,18 +623,6 @@ static void what_cannot_be_added_is_refused_and_changes_nothing(void **state)
 }
 
 /* ---- properties ---- */
-
-#define PROPERTIES_BYTES 4096u
-
-static bool see_property(void *context, const struct pleat_property *property)
-{
-    char *text = context;
-    const size_t used = strlen(text);
-
-    snprintf(text + used, PROPERTIES_BYTES - used, "%s %s%s\n", property->name, property->type,
-             property->writable ? " w" : "");
-    return true;
-}
 
 static void properties_are_listed_read_and_written(void **state)
 {
@@ -1055,6 +1093,7 @@ int main(void)
         cmocka_unit_test(a_paused_guest_does_nothing_and_its_memory_follows_later),
         cmocka_unit_test(a_wait_ends_by_its_time_or_when_it_is_woken),
         cmocka_unit_test(a_device_is_added_used_and_deleted),
+        cmocka_unit_test(a_device_without_an_id_has_a_path_by_its_number),
         cmocka_unit_test(what_cannot_be_added_is_refused_and_changes_nothing),
         cmocka_unit_test(properties_are_listed_read_and_written),
         cmocka_unit_test(blocks_go_offline_and_online_by_hand),

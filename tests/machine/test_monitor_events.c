@@ -64,10 +64,10 @@ static void events_have_qemus_fields(void **state)
                   "\"qom-path\": \"/machine/peripheral/vm0\"}}");
     check_json(&(struct pleat_machine_event){.kind = PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE,
                                              .id = "",
-                                             .path = "/machine/peripheral/device[0]",
+                                             .path = "/machine/peripheral-anon/device[0]",
                                              .reason = ""},
                AT "\"MEMORY_DEVICE_SIZE_CHANGE\", \"data\": {\"size\": 0, \"qom-path\": "
-                  "\"/machine/peripheral/device[0]\"}}");
+                  "\"/machine/peripheral-anon/device[0]\"}}");
     check_json(
         &(struct pleat_machine_event){
             .kind = PLEAT_EVENT_DEVICE_DELETED, .id = "vm0", .path = "/machine/peripheral/vm0", .reason = ""},
