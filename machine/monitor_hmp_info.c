@@ -416,7 +416,7 @@ static int info_driver(struct pleat_control *control, const struct pleat_hmp_wor
     unsigned count;
     struct pleat_memory_device_info *devices = pleat_control_devices(control, &count);
     for (unsigned i = 0; i < count; i++) {
-        if (!pleat_machine_driver_info(control->machine, devices[i].id, &info, message))
+        if (!pleat_machine_driver_info(control->machine, devices[i].path, &info, message))
             print_driver(output, pleat_machine_frame_bytes(control->machine), &devices[i], &info);
     }
     free(devices);
@@ -465,6 +465,21 @@ static bool take_obstacle(void *context, const struct pleat_machine_obstacle *ob
     return true;
 }
 
+static bool find_block(void *context, const struct pleat_machine_block *block)
+{
+    uint64_t *number = context;
+    if (block->number != *number || block->info.state == PLEAT_BLOCK_NONE)
+        return true;
+    *number = UINT64_MAX;
+    return false;
+}
+
+static bool is_added(struct pleat_control *control, uint64_t number)
+{
+    pleat_machine_blocks(control->machine, find_block, &number);
+    return number == UINT64_MAX;
+}
+
 static int info_obstacles(struct pleat_control *control, const struct pleat_hmp_words *words,
                           struct pleat_hmp_output *output, struct pleat_message *message)
 {
@@ -476,6 +491,8 @@ static int info_obstacles(struct pleat_control *control, const struct pleat_hmp_
     uint64_t block_bytes = pleat_machine_block_bytes(control->machine);
     if (!strncmp(word, "memory", 6) && !pleat_parse_number(word + 6, &number, &ignored) &&
         number < UINT64_MAX / block_bytes) {
+        if (!is_added(control, number))
+            return pleat_message_set(message, PLEAT_E_NOT_FOUND, "%s: there is no such memory block", word);
         address = number * block_bytes;
         bytes = block_bytes;
     } else {
