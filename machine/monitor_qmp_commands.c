@@ -236,6 +236,12 @@ static bool check_integers(json_t *arguments, struct pleat_qmp_error *error)
     return true;
 }
 
+/* DeviceNotFound is for devices: QEMU has GenericError for an object, or its file, that isn't there. */
+static json_t *finish_object(int result, struct pleat_qmp_error *error)
+{
+    return finish(result == PLEAT_E_NOT_FOUND ? PLEAT_E_INVALID : result, error);
+}
+
 static json_t *object_add(void *context, json_t *arguments, struct pleat_qmp_error *error)
 {
     const struct pleat_control *control = context;
@@ -243,7 +249,7 @@ static json_t *object_add(void *context, json_t *arguments, struct pleat_qmp_err
     json_t *value = NULL;
     if (check_integers(arguments, error) && key_value_form(arguments, "qom-type", &text, error)) {
         int result = pleat_machine_object_add(control->machine, pleat_text_string(&text), &error->message);
-        value = finish(result, error);
+        value = finish_object(result, error);
     }
     pleat_text_free(&text);
     return value;
@@ -253,8 +259,7 @@ static json_t *object_del(void *context, json_t *arguments, struct pleat_qmp_err
 {
     const struct pleat_control *control = context;
     int result = pleat_machine_object_delete(control->machine, text_of(arguments, "id"), &error->message);
-    /* DeviceNotFound is for devices: QEMU has GenericError for an object that isn't there. */
-    return finish(result == PLEAT_E_NOT_FOUND ? PLEAT_E_INVALID : result, error);
+    return finish_object(result, error);
 }
 
 static json_t *device_add(void *context, json_t *arguments, struct pleat_qmp_error *error)

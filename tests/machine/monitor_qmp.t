@@ -146,6 +146,9 @@ has 'a text for its size' "$(qmp object-add '{"qom-type":"memory-backend-ram","i
     "Parameter 'size' expects uint64"
 has 'an unknown type' "$(qmp object-add '{"qom-type":"nosuch","id":"m"}')" \
     "Parameter 'qom-type' does not accept value 'nosuch'"
+has 'a file that cannot be opened' \
+    "$(qmp object-add '{"qom-type":"memory-backend-file","id":"m","size":4096,"mem-path":"/nosuch/file"}')" \
+    'GenericError.*m: /nosuch/file can.t be opened: No such file or directory'
 has 'a type with options in it' "$(qmp object-add '{"qom-type":"memory-backend-ram,id=x","id":"m"}')" GenericError
 is 'object-del' "$(qmp object-del '{"id":"mem2"}')" '{"return":{}}'
 has 'object-del of what is not there' "$(qmp object-del '{"id":"mem2"}')" "GenericError.*object 'mem2' not found"
