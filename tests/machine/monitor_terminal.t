@@ -29,8 +29,8 @@ type_in() {
 # socat has quotes and commas of its own: the command comes from a file.
 printf 'trap : INT\n%s\necho $? >%s/code\n' "$(echo "$one_device" | tr '\n' ' ')" "$dir" >"$dir/machine"
 
-type_in 'info status\r' 'info mem\t\t' '_s\t\r' 'qom-g\t vm\t req\t\r' 'stop\r' 'info status\r' '\033[A\033[A' '\025' \
-    'fault_a\t' '\025' 'nosuch\r'
+type_in 'info status\r' 'info mem\t\t' '_s\t\r' 'qom-g\t vm\t req\t\r' 'stop\r' 'info status\r' '@paused' '\033[A\033[A' \
+    '@status.*stop' '\025' 'fault_a\t' '@fault_a.*dd' '\025' 'nosuch\r'
 has 'a banner' "$screen" "^Pleat [0-9.]+ monitor - type 'help' for more information"
 has 'a command' "$screen" '^VM status: running$'
 has 'two candidates are listed' "$screen" '^memory-devices +memory_size_summary'

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,8 +228,9 @@ static void is_named(void (*run)(void), const char *order, const char *why)
 static void wrong_frees_end_the_process_by_name(void **state)
 {
     (void)state;
-    is_named(free_twice, "0", "it isn't allocated, or was freed already\n");
-    is_named(free_twice_order_three, "3", "it isn't allocated, or was freed already\n");
+    is_named(free_twice, "0", "it isn't allocated, or was freed already (last owner \"page cache\")\n");
+    is_named(free_twice_order_three, "3",
+             "it isn't allocated, or was freed already (last owner \"page cache\")\n");
     is_named(free_of_another_order, "0",
              "it was allocated with another order (owner \"page cache\", order 2)\n");
     is_named(free_of_a_whole_pageblock_as_less, "8", "it isn't allocated with this order");
@@ -376,6 +378,31 @@ static void free_while_pinned(void)
     (void)pleat_free(&pleat, pfn, 0);
 }
 
+#ifdef PLEAT_DEBUG
+static void allocate_on_a_cpu_beyond_the_count(void)
+{
+    machine();
+    pleat_hosted_cpu_set(1);
+    (void)pleat_alloc(&pleat, 0, PLEAT_UNMOVABLE, PLEAT_NO_TAG);
+}
+
+static void *allocate_on_the_same_cpu(void *unused)
+{
+    pleat_hosted_cpu_set(0);
+    while (true)
+        (void)pleat_free(&pleat, (uint64_t)pleat_alloc(&pleat, 0, PLEAT_UNMOVABLE, PLEAT_NO_TAG), 0);
+    return unused;
+}
+
+static void allocate_on_one_cpu_twice(void)
+{
+    pthread_t other;
+    machine();
+    check(pthread_create(&other, NULL, allocate_on_the_same_cpu, NULL));
+    (void)allocate_on_the_same_cpu(NULL);
+}
+#endif
+
 static void calls_from_the_wrong_context_end_the_process(void **state)
 {
     (void)state;
@@ -383,6 +410,11 @@ static void calls_from_the_wrong_context_end_the_process(void **state)
     child_stops(free_on_no_cpu, "misuse: ", "a thread that is no CPU\n");
     child_stops(allocate_while_pinned, "misuse: pin inside of a pin\n", "test_hosted_core");
     child_stops(free_while_pinned, "misuse: pin inside of a pin\n", "test_hosted_core");
+#ifdef PLEAT_DEBUG
+    child_stops(allocate_on_a_cpu_beyond_the_count, "misuse: a call on a CPU whose number isn't below",
+                "test_hosted_core");
+    child_stops(allocate_on_one_cpu_twice, "misuse: two threads are one CPU", "test_hosted_core");
+#endif
 }
 #endif
 
