@@ -139,19 +139,16 @@ static double once_on_two(void *context)
     return sides[0].result > sides[1].result ? sides[0].result : sides[1].result;
 }
 
-static void pattern_row(struct table *table, struct pattern *pattern, const char *what, double unit_ns,
-                        const char *unit_name, double reach)
+/* The unit, one CPU and two in turn. */
+static void pattern_row(struct table *table, struct pattern *pattern, const char *what,
+                        const struct measure *unit, const char *unit_name, double reach)
 {
-    char name[96];
-    double one = median_of_runs(once_on_one, pattern);
-    double two;
+    const struct measure measures[] = {*unit, {once_on_one, pattern}, {once_on_two, pattern}};
+    double medians[3], ratios[3];
 
-    table_row(table, what, one, "ns", unit_ns, unit_name, reach, false);
-    if (!pattern->pfn[1] && pattern->run != repeat)
-        return;
-    two = median_of_runs(once_on_two, pattern);
-    snprintf(name, sizeof(name), "  on two CPUs");
-    table_row(table, name, two, "ns", one, "of one", 1.1, false);
+    medians_in_turn(measures, 3, medians, ratios);
+    table_row(table, what, medians[1], "ns", medians[1] / ratios[1], unit_name, reach, false);
+    table_row(table, "  on two CPUs", medians[2], "ns", medians[2] / ratios[2], "of one", 1.1, false);
 }
 
 /* Touches all metadata once: what is measured afterwards is warm. */
@@ -163,7 +160,7 @@ static void warm_up(struct guest *guest, uint64_t *pfn, uint64_t count)
         guest_free(guest, pfn[i], 0);
 }
 
-static void bench_patterns(struct table *table, double atomic_ns)
+static void bench_patterns(struct table *table)
 {
     struct guest *guest = malloc(sizeof(*guest));
     const uint64_t frames = 8 * GIB_FRAMES, most = frames * 15 / 16 / 2;
@@ -176,35 +173,39 @@ static void bench_patterns(struct table *table, double atomic_ns)
     }
     warm_up(guest, pattern.pfn[0], frames * 15 / 16);
     pattern.run = repeat;
-    pattern_row(table, &pattern, "order 0, one frame again and again, unmovable, per pair", atomic_ns, "A",
-                3);
+    pattern_row(table, &pattern, "order 0, one frame again and again, unmovable, per pair", &measure_atomic,
+                "A", 3);
     pattern.mobility = PLEAT_MOVABLE;
-    pattern_row(table, &pattern, "order 0, one frame again and again, movable, per pair", atomic_ns, "A", 4);
+    pattern_row(table, &pattern, "order 0, one frame again and again, movable, per pair", &measure_atomic,
+                "A", 4);
     pattern.run = bulk;
-    pattern_row(table, &pattern, "order 0, allocate all then free all, movable, per pair", atomic_ns, "A", 8);
+    pattern_row(table, &pattern, "order 0, allocate all then free all, movable, per pair", &measure_atomic,
+                "A", 8);
     pattern.mobility = PLEAT_UNMOVABLE;
-    pattern_row(table, &pattern, "order 0, allocate all then free all, unmovable, per pair", atomic_ns, "A",
-                8);
+    pattern_row(table, &pattern, "order 0, allocate all then free all, unmovable, per pair", &measure_atomic,
+                "A", 8);
     pattern.order = 9;
     pattern.count = frames / 512 * 15 / 16 / 2;
-    pattern_row(table, &pattern, "order 9, allocate all then free all, per pair", atomic_ns, "A", 9);
+    pattern_row(table, &pattern, "order 9, allocate all then free all, per pair", &measure_atomic, "A", 9);
     free(pattern.pfn[0]);
     free(pattern.pfn[1]);
     guest_end(guest);
     free(guest);
 }
 
-static void bench_random(struct table *table, double atomic_ns, uint64_t gib)
+static void bench_random(struct table *table, uint64_t gib)
 {
     struct guest *guest = malloc(sizeof(*guest));
     const uint64_t frames = gib * GIB_FRAMES;
     struct pattern pattern = {
         .guest = guest, .count = frames / 4, .seed = 1, .batch = 1, .run = random_pairs};
+    struct measure miss;
     double miss_ns;
     char name[96];
 
     guest_init(guest, frames, frames);
-    miss_ns = measure_miss_ns(frames / BLOCK_FRAMES * pleat_memmap_bytes(&guest->pleat));
+    miss = measure_miss(frames / BLOCK_FRAMES * pleat_memmap_bytes(&guest->pleat));
+    miss_ns = median_of_runs(&miss);
     for (unsigned i = 0; i < 2; i++) {
         pattern.pfn[i] = malloc(frames / 4 * sizeof(uint64_t));
         become_cpu(i);
@@ -215,15 +216,16 @@ static void bench_random(struct table *table, double atomic_ns, uint64_t gib)
     if (gib == 8) {
         snprintf(name, sizeof(name), "order 0, random at half full, %llu GiB, per pair",
                  (unsigned long long)gib);
-        pattern_row(table, &pattern, name, atomic_ns, "A", 20);
+        pattern_row(table, &pattern, name, &measure_atomic, "A", 20);
     }
     snprintf(name, sizeof(name), "order 0, random at half full, %llu GiB, per pair (M = %.0f ns)",
              (unsigned long long)gib, miss_ns);
-    pattern_row(table, &pattern, name, miss_ns, "M", 3);
+    pattern_row(table, &pattern, name, &miss, "M", 3);
     pattern.batch = 1000;
     snprintf(name, sizeof(name), "  the same, 1,000 frees then 1,000 allocations, %llu GiB",
              (unsigned long long)gib);
-    pattern_row(table, &pattern, name, miss_ns, "M", 3);
+    pattern_row(table, &pattern, name, &miss, "M", 3);
+    measure_miss_end(&miss);
     free(pattern.pfn[0]);
     free(pattern.pfn[1]);
     guest_end(guest);
@@ -413,15 +415,13 @@ int main(int argc, char **argv)
     struct bench_options options = bench_options(argc, argv);
     struct table *table =
         table_new("The core (median of 7 runs; A: an atomic read-modify-write, M: one that misses)");
-    double atomic_ns;
 
     become_cpu(0);
-    atomic_ns = measure_atomic_ns();
-    printf("A = %.2f ns\n", atomic_ns);
+    printf("A = %.2f ns\n", median_of_runs(&measure_atomic));
     if (bench_wants(&options, "patterns"))
-        bench_patterns(table, atomic_ns);
+        bench_patterns(table);
     for (uint64_t gib = 8; gib <= 1024 && bench_wants(&options, "random"); gib = gib == 8 ? 64 : gib * 16)
-        bench_random(table, atomic_ns, gib);
+        bench_random(table, gib);
     if (bench_wants(&options, "traces")) {
         bench_trace(table, "a-compile", "../shared/traces/a-compile.ptr.xz", 25, 98);
         bench_trace(table, "b-pagecache", "../shared/traces/b-pagecache.ptr.xz", 30, 92);

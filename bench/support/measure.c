@@ -51,19 +51,34 @@ double median(double *values, unsigned count)
     return gsl_stats_median_from_sorted_data(values, 1, count);
 }
 
-double median_of_runs(double (*once)(void *context), void *context)
+void medians_in_turn(const struct measure *measures, unsigned count, double *medians, double *ratios)
 {
-    double values[RUNS];
+    double values[4][RUNS], by[4][RUNS];
 
-    for (unsigned i = 0; i < RUNS; i++)
-        values[i] = once(context);
-    return median(values, RUNS);
+    for (unsigned run = 0; run < RUNS; run++) {
+        for (unsigned i = 0; i < count; i++) {
+            values[i][run] = measures[i].once(measures[i].context);
+            by[i][run] = i ? values[i][run] / values[i - 1][run] : 1;
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        medians[i] = median(values[i], RUNS);
+        ratios[i] = median(by[i], RUNS);
+    }
+}
+
+double median_of_runs(const struct measure *measure)
+{
+    double value, ratio;
+
+    medians_in_turn(measure, 1, &value, &ratio);
+    return value;
 }
 
 static double atomic_once(void *context)
 {
     static _Atomic uint64_t word;
-    const unsigned count = 20000000;
+    const unsigned count = 5000000;
     uint64_t start = thread_ns();
 
     (void)context;
@@ -72,10 +87,7 @@ static double atomic_once(void *context)
     return (double)(thread_ns() - start) / count;
 }
 
-double measure_atomic_ns(void)
-{
-    return median_of_runs(atomic_once, NULL);
-}
+const struct measure measure_atomic = {.once = atomic_once};
 
 struct chain {
     _Atomic uint64_t *words;
@@ -88,39 +100,53 @@ static double miss_once(void *context)
     const unsigned count = 1000000;
     uint64_t at = 0, start = thread_ns();
 
+    if (!chain->words)
+        return 0;
     for (unsigned i = 0; i < count; i++)
         at = atomic_fetch_add_explicit(&chain->words[at * 8], 0, memory_order_acquire);
     return (double)(thread_ns() - start + (at == UINT64_MAX)) / count;
 }
 
 /* One cycle through all lines in a random order (Sattolo): each step needs the one before. */
-double measure_miss_ns(uint64_t bytes)
+struct measure measure_miss(uint64_t bytes)
 {
-    struct chain chain = {.lines = bytes / 64};
+    struct chain *chain = calloc(1, sizeof(*chain));
     uint64_t state = 88172645463325252u;
-    double result;
 
-    chain.words =
+    if (!chain)
+        abort();
+    chain->lines = bytes / 64;
+    chain->words =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (chain.words == MAP_FAILED)
-        return 0;
-    madvise((void *)chain.words, bytes, MADV_NOHUGEPAGE);
-    for (uint64_t i = 0; i < chain.lines; i++)
-        chain.words[i * 8] = i;
-    for (uint64_t i = chain.lines - 1; i > 0; i--) {
+    if (chain->words == MAP_FAILED) {
+        chain->words = NULL;
+        return (struct measure){.once = miss_once, .context = chain};
+    }
+    madvise((void *)chain->words, bytes, MADV_NOHUGEPAGE);
+    for (uint64_t i = 0; i < chain->lines; i++)
+        chain->words[i * 8] = i;
+    for (uint64_t i = chain->lines - 1; i > 0; i--) {
         uint64_t other, value;
 
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         other = state % i;
-        value = chain.words[i * 8];
-        chain.words[i * 8] = chain.words[other * 8];
-        chain.words[other * 8] = value;
+        value = chain->words[i * 8];
+        chain->words[i * 8] = chain->words[other * 8];
+        chain->words[other * 8] = value;
     }
-    result = median_of_runs(miss_once, &chain);
-    munmap((void *)chain.words, bytes);
-    return result;
+    return (struct measure){.once = miss_once, .context = chain};
+}
+
+void measure_miss_end(struct measure *miss)
+{
+    struct chain *chain = miss->context;
+
+    if (chain->words)
+        munmap((void *)chain->words, chain->lines * 64);
+    free(chain);
+    miss->context = NULL;
 }
 
 struct table {

@@ -23,13 +23,29 @@ uint64_t thread_ns(void);
 /* Pins the calling thread to a host CPU, and makes it the CPU of that number. */
 void become_cpu(unsigned cpu);
 
-/* The median of RUNS results; `once` returns one. */
-double median_of_runs(double (*once)(void *context), void *context);
 double median(double *values, unsigned count);
 
-/* ns of A, and of M over `bytes`. */
-double measure_atomic_ns(void);
-double measure_miss_ns(uint64_t bytes);
+/* What returns one result each time that it is run, in ns. */
+struct measure {
+    double (*once)(void *context);
+    void *context;
+};
+
+/* The median of RUNS results. */
+double median_of_runs(const struct measure *measure);
+
+/*
+ * Medians of RUNS results of each of `count` measures, at most 4, run in turn: measures[0] a first time, then
+ * [1] ..., then [0] a second time. ratios[i] is the median of [i] divided by [i - 1] of the same turn, so
+ * that a host whose speed drifts spoils no ratio; ratios[0] is 1.
+ */
+void medians_in_turn(const struct measure *measures, unsigned count, double *medians, double *ratios);
+
+/* A. */
+extern const struct measure measure_atomic;
+/* M over `bytes`; ended by measure_miss_end(). Where there is no memory for it, it measures 0. */
+struct measure measure_miss(uint64_t bytes);
+void measure_miss_end(struct measure *miss);
 
 struct table;
 
