@@ -10,6 +10,7 @@
 #include "machine/machine_parts.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,6 @@
 #include <pleat/wire/virtio_mem.h>
 
 #define QUEUE_SIZE 128u
-#define SEGMENTS   64u
 
 static uint64_t now_ns(const struct pleat_device_slot *slot)
 {
@@ -107,14 +107,18 @@ static const struct pleat_virtio_mem_device_ops device_ops = {
 static const char *const request_names[] = {"PLUG", "UNPLUG", "UNPLUG_ALL", "STATE"};
 static const char *const response_names[] = {"ACK", "NACK", "BUSY", "ERROR"};
 
-static void log_request(struct pleat_device_slot *slot, const struct pleat_virtio_mem_request *request,
-                        unsigned response)
+static void log_request(struct pleat_device_slot *slot, const void *request, size_t bytes, unsigned response)
 {
-    const unsigned type = pleat_le16_get(request->type);
+    struct pleat_virtio_mem_request fields;
+
+    /* A short one is refused, and what it lacks reads as zeroes here. */
+    memset(&fields, 0, sizeof fields);
+    memcpy(&fields, request, bytes < sizeof fields ? bytes : sizeof fields);
+    const unsigned type = pleat_le16_get(fields.type);
 
     pleat_machine_log(slot->machine, PLEAT_LOG_DEBUG, pleat_device_slot_name(slot),
                       "%s 0x%" PRIx64 ", %u blocks: %s", type < 4 ? request_names[type] : "unknown request",
-                      pleat_le64_get(request->address), pleat_le16_get(request->block_count),
+                      pleat_le64_get(fields.address), pleat_le16_get(fields.block_count),
                       response < 4 ? response_names[response] : "?");
 }
 
@@ -134,10 +138,11 @@ static void change_config(struct pleat_device_slot *slot)
     pleat_virtio_mem_device_set_requested(slot->device, bytes);
 }
 
-/* Handles one request into `response`; false: the device stays silent. */
-static bool handle(struct pleat_device_slot *slot, const struct pleat_virtio_mem_request *request,
-                   size_t bytes, uint8_t response[PLEAT_VIRTIO_MEM_RESPONSE_BYTES])
+/* In place of the device's own handling: with faults in between, and a line in the log. */
+static int handle(void *context, const void *request, size_t bytes,
+                  uint8_t response[PLEAT_VIRTIO_MEM_RESPONSE_BYTES])
 {
+    struct pleat_device_slot *slot = context;
     static const struct {
         enum pleat_fault_place place;
         uint16_t type;
@@ -152,7 +157,7 @@ static bool handle(struct pleat_device_slot *slot, const struct pleat_virtio_mem
     if (fault(slot, PLEAT_FAULT_DEVICE_SILENT)) {
         pleat_machine_log(slot->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
                           "a request stays unanswered");
-        return false;
+        return PLEAT_E_BUSY;
     }
     for (unsigned i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         if (!fault(slot, answers[i].place))
@@ -161,63 +166,26 @@ static bool handle(struct pleat_device_slot *slot, const struct pleat_virtio_mem
         memset(&answer, 0, sizeof answer);
         answer.type = pleat_le16(answers[i].type);
         memcpy(response, &answer, sizeof answer);
-        log_request(slot, request, answers[i].type);
-        return true;
+        log_request(slot, request, bytes, answers[i].type);
+        return answers[i].type;
     }
     const int type = pleat_virtio_mem_device_handle(slot->device, request, bytes, response);
-    log_request(slot, request, (unsigned)type);
-    return true;
-}
-
-/* Takes one chain out of the queue and answers it. */
-static void serve_chain(struct pleat_device_slot *slot, struct pleat_virtqueue *queue,
-                        const struct pleat_virtqueue_chain *chain)
-{
-    struct pleat_virtio_mem_request request;
-    uint8_t response[PLEAT_VIRTIO_MEM_RESPONSE_BYTES];
-    int64_t written = 0;
-
-    memset(&request, 0, sizeof request);
-    const int64_t length = pleat_virtqueue_read(queue, chain, 0, &request, sizeof request);
-    if (length < 0 || chain->writable_bytes < sizeof response) {
-        pleat_machine_log(slot->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
-                          "a request without room for its answer");
-    } else {
-        if (!handle(slot, &request, (size_t)length, response))
-            return;
-        written = pleat_virtqueue_write(queue, chain, 0, response, sizeof response);
-    }
-    pleat_virtqueue_push(queue, chain, written > 0 ? (uint32_t)written : 0);
+    log_request(slot, request, bytes, (unsigned)type);
+    return type;
 }
 
 static void notify(void *context, uint16_t index)
 {
     struct pleat_device_slot *slot = context;
-    struct pleat_virtqueue *queue;
+    const struct pleat_virtqueue *queue = pleat_virtio_device_queue(slot->registers, index);
+    const uint64_t unanswered = slot->feeder.unanswered;
 
-    /* Asked for anew each time, because a reset takes it away. */
-    while ((queue = pleat_virtio_device_queue(slot->registers, index)) != NULL) {
-        struct pleat_virtqueue_segment segments[SEGMENTS];
-        struct pleat_virtqueue_chain chain = {.segments = segments, .capacity = SEGMENTS};
-        const int popped = pleat_virtqueue_pop(queue, &chain);
-
-        if (popped == 0 && !pleat_virtqueue_enable_notifications(queue))
-            return;
-        if (popped == 0)
-            continue;
-        if (popped == PLEAT_E_PROTOCOL) {
-            pleat_machine_log(slot->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
-                              "the queue is broken: %s", pleat_virtqueue_fault_text(queue->fault));
-            pleat_virtio_device_set_needs_reset(slot->registers);
-            return;
-        }
-        if (popped == PLEAT_E_REFUSED)
-            pleat_virtqueue_push(queue, &chain, 0);
-        else
-            serve_chain(slot, queue, &chain);
-        if (pleat_virtqueue_should_interrupt(queue))
-            pleat_virtio_device_interrupt_queue(slot->registers, index);
-    }
+    if (pleat_virtio_mem_feeder_serve(&slot->feeder, index, UINT_MAX) == PLEAT_E_PROTOCOL)
+        pleat_machine_log(slot->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
+                          "the queue is broken: %s", pleat_virtqueue_fault_text(queue->fault));
+    if (slot->feeder.unanswered != unanswered)
+        pleat_machine_log(slot->machine, PLEAT_LOG_WARNING, pleat_device_slot_name(slot),
+                          "a request without room for its answer");
 }
 
 /* ---- registers ---- */
@@ -351,6 +319,10 @@ static int create_registers(struct pleat_device_slot *slot, struct pleat_message
         return pleat_message_set(message, error, "%s: %s", pleat_device_slot_name(slot),
                                  pleat_error_text(error));
     slot->transport = pleat_virtio_in_process(slot->registers);
+    pleat_virtio_mem_feeder_init(&slot->feeder, slot->device);
+    slot->feeder.registers = slot->registers;
+    slot->feeder.handle = handle;
+    slot->feeder.handle_context = slot;
     show_config(slot, false);
     return PLEAT_OK;
 }

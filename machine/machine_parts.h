@@ -28,6 +28,7 @@
 #include <pleat/hosted.h>
 #include <pleat/pleat.h>
 #include <pleat/virtio_device.h>
+#include <pleat/virtio_mem_feeder.h>
 #include <pleat/virtio_mem_device.h>
 #include <pleat/virtio_mem_driver.h>
 #include <pleat/virtio_transport.h>
@@ -65,6 +66,7 @@ struct pleat_device_slot {
     struct pleat_virtio_mem_device *device;
     struct pleat_virtio_device *registers;
     struct pleat_virtio_transport transport;
+    struct pleat_virtio_mem_feeder feeder;
     /** The device has interrupted since the guest last looked. */
     bool interrupted;
     /** device_del has been asked for; the guest gives it back. */
