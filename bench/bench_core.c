@@ -23,6 +23,7 @@
 
 struct pattern {
     struct guest *guest;
+    struct pattern *apart; /* the same with an instance of its own, for CPU 1 */
     unsigned order, mobility;
     uint64_t count;   /* frames, or picks, for each CPU */
     uint64_t batch;   /* random: frees, then allocations, so many at a time */
@@ -123,11 +124,11 @@ static double once_on_one(void *context)
 }
 
 /* Both CPUs at once; the slower one counts. */
-static double once_on_two(void *context)
+static double both(struct pattern *first, struct pattern *second)
 {
     pthread_barrier_t barrier;
-    struct side sides[2] = {{.pattern = context, .barrier = &barrier, .cpu = 0},
-                            {.pattern = context, .barrier = &barrier, .cpu = 1}};
+    struct side sides[2] = {{.pattern = first, .barrier = &barrier, .cpu = 0},
+                            {.pattern = second, .barrier = &barrier, .cpu = 1}};
     pthread_t threads[2];
 
     pthread_barrier_init(&barrier, NULL, 2);
@@ -139,16 +140,37 @@ static double once_on_two(void *context)
     return sides[0].result > sides[1].result ? sides[0].result : sides[1].result;
 }
 
-/* The unit, one CPU and two in turn. */
+static double once_on_two(void *context)
+{
+    return both(context, context);
+}
+
+static double once_apart(void *context)
+{
+    struct pattern *pattern = context;
+
+    return both(pattern, pattern->apart);
+}
+
+/* The unit, one CPU, two, and two that share nothing, in turn. What the last ones lose against one is the
+ * host's doing: its CPUs may be threads of one core. */
 static void pattern_row(struct table *table, struct pattern *pattern, const char *what,
                         const struct measure *unit, const char *unit_name, double reach)
 {
-    const struct measure measures[] = {*unit, {once_on_one, pattern}, {once_on_two, pattern}};
-    double medians[3], ratios[3];
+    const struct measure measures[] = {
+        *unit, {once_on_one, pattern}, {once_on_two, pattern}, {once_apart, pattern}};
+    double medians[4], ratios[4];
 
-    medians_in_turn(measures, 3, medians, ratios);
+    pattern->apart->order = pattern->order;
+    pattern->apart->mobility = pattern->mobility;
+    pattern->apart->count = pattern->count;
+    pattern->apart->batch = pattern->batch;
+    pattern->apart->run = pattern->run;
+    medians_in_turn(measures, 4, medians, ratios);
     table_row(table, what, medians[1], "ns", medians[1] / ratios[1], unit_name, reach, false);
     table_row(table, "  on two CPUs", medians[2], "ns", medians[2] / ratios[2], "of one", 1.1, false);
+    table_row(table, "  ... of two that share nothing", medians[2], "ns", medians[2] * ratios[3], "of those",
+              1.1, false);
 }
 
 /* Touches all metadata once: what is measured afterwards is warm. */
@@ -162,16 +184,20 @@ static void warm_up(struct guest *guest, uint64_t *pfn, uint64_t count)
 
 static void bench_patterns(struct table *table)
 {
-    struct guest *guest = malloc(sizeof(*guest));
+    struct guest *guest = malloc(sizeof(*guest)), *other = malloc(sizeof(*other));
     const uint64_t frames = 8 * GIB_FRAMES, most = frames * 15 / 16 / 2;
-    struct pattern pattern = {.guest = guest, .count = most, .seed = 1, .batch = 1};
+    struct pattern apart = {.guest = other, .seed = 1};
+    struct pattern pattern = {.guest = guest, .apart = &apart, .count = most, .seed = 1, .batch = 1};
 
     guest_init(guest, frames, frames);
+    guest_init(other, frames, frames);
     for (unsigned i = 0; i < 2; i++) {
         pattern.pfn[i] = malloc(frames * sizeof(uint64_t));
         memset(pattern.pfn[i], 0, frames * sizeof(uint64_t));
     }
+    apart.pfn[1] = pattern.pfn[1];
     warm_up(guest, pattern.pfn[0], frames * 15 / 16);
+    warm_up(other, pattern.pfn[1], frames * 15 / 16);
     pattern.run = repeat;
     pattern_row(table, &pattern, "order 0, one frame again and again, unmovable, per pair", &measure_atomic,
                 "A", 3);
@@ -190,28 +216,42 @@ static void bench_patterns(struct table *table)
     free(pattern.pfn[0]);
     free(pattern.pfn[1]);
     guest_end(guest);
+    guest_end(other);
     free(guest);
+    free(other);
+}
+
+/* Holds a quarter of an instance's memory on behalf of a CPU. */
+static uint64_t *hold_quarter(struct guest *guest, unsigned cpu, uint64_t frames)
+{
+    uint64_t *pfn = malloc(frames / 4 * sizeof(uint64_t));
+
+    become_cpu(cpu);
+    for (uint64_t i = 0; i < frames / 4; i++)
+        pfn[i] = guest_allocate(guest, 0, PLEAT_UNMOVABLE, 0);
+    return pfn;
 }
 
 static void bench_random(struct table *table, uint64_t gib)
 {
-    struct guest *guest = malloc(sizeof(*guest));
+    struct guest *guest = malloc(sizeof(*guest)), *other = malloc(sizeof(*other));
     const uint64_t frames = gib * GIB_FRAMES;
+    struct pattern apart = {.guest = other, .seed = 1};
     struct pattern pattern = {
-        .guest = guest, .count = frames / 4, .seed = 1, .batch = 1, .run = random_pairs};
+        .guest = guest, .apart = &apart, .count = frames / 4, .seed = 1, .batch = 1, .run = random_pairs};
     struct measure miss;
     double miss_ns;
     char name[96];
 
     guest_init(guest, frames, frames);
+    guest_init(other, frames, frames);
     miss = measure_miss(frames / BLOCK_FRAMES * pleat_memmap_bytes(&guest->pleat));
     miss_ns = median_of_runs(&miss);
-    for (unsigned i = 0; i < 2; i++) {
-        pattern.pfn[i] = malloc(frames / 4 * sizeof(uint64_t));
-        become_cpu(i);
-        for (uint64_t k = 0; k < frames / 4; k++)
-            pattern.pfn[i][k] = guest_allocate(guest, 0, PLEAT_UNMOVABLE, 0);
-    }
+    for (unsigned i = 0; i < 2; i++)
+        pattern.pfn[i] = hold_quarter(guest, i, frames);
+    /* As full as the first one, of which CPU 0 works on its quarter while CPU 1 works here. */
+    free(hold_quarter(other, 0, frames));
+    apart.pfn[1] = hold_quarter(other, 1, frames);
     become_cpu(0);
     if (gib == 8) {
         snprintf(name, sizeof(name), "order 0, random at half full, %llu GiB, per pair",
@@ -228,8 +268,11 @@ static void bench_random(struct table *table, uint64_t gib)
     measure_miss_end(&miss);
     free(pattern.pfn[0]);
     free(pattern.pfn[1]);
+    free(apart.pfn[1]);
     guest_end(guest);
+    guest_end(other);
     free(guest);
+    free(other);
 }
 
 /* --- recorded traces ----------------------------------------------------------------------------------- */
