@@ -95,7 +95,7 @@ program := $(if $(cli_c),$(BUILD)/pleat)
 tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
 # Builds for debugging, sanitizers and coverage aren't what is installed.
 special := $(DEBUG)$(findstring -fsanitize,$(CFLAGS))$(findstring --coverage,$(CFLAGS))
-scripts := $(filter-out $(if $(special),tests/build/%),$(wildcard tests/*/*.t))
+scripts := $(filter-out $(if $(special),tests/build/% tests/qemu/%),$(wildcard tests/*/*.t))
 # These run in a debug build too: there the core checks itself, and the hosted port who calls it.
 debug_too := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t)))) \
 	$(filter $(BUILD)/tests/ports/test_hosted%,$(tests))
@@ -104,13 +104,16 @@ fuzzers := $(patsubst %.c,$(BUILD)/%,$(fuzz_c))
 # Each folder of examples/ is one program.
 examples := $(patsubst %/,$(BUILD)/%,$(sort $(dir $(example_c))))
 
+.DEFAULT_GOAL := all
+include images/build.mk
+
 # ---- Building -----------------------------------------------------------------------------------------
 
 .PHONY: all everything guest lint run test debug-tests bench check coverage size format install clean help \
         packages FORCE
 .DELETE_ON_ERROR:
 
-all: $(static) $(shared) $(program) $(tests) $(examples)
+all: $(static) $(shared) $(program) $(tests) $(examples) $(if $(special),,$(images))
 everything: all $(benches)
 
 # The Debian packages that the goals at hand need come first, before anything that make could run beside
@@ -227,7 +230,8 @@ run: all
 debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(debug_too)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
-wanted := $(program) $(filter $(tests),$(chosen)) $(if $(filter tests/examples/%,$(chosen)),$(examples))
+wanted := $(program) $(filter $(tests),$(chosen)) $(if $(filter tests/examples/%,$(chosen)),$(examples)) \
+	$(if $(filter tests/qemu/%,$(chosen)),$(images))
 test: $(if $(T),$(wanted),all) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \

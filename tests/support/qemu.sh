@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+# What tests that boot images under QEMU share: starting it under software emulation, what came out, and its
+# end. Read it with `.` from the root of the tree, after tap.sh. All that is started is ended by its process id.
+
+build=${BUILD:-build}
+dir=$(mktemp -d) || exit 1
+qemu_pid=
+trap '[ -z "$qemu_pid" ] || kill -9 $qemu_pid 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# Seconds after which a machine that is still there is ended.
+qemu_patience=60
+
+# What a machine here has unless the test says otherwise; to be used without quotes.
+qemu_machine='-M q35 -cpu max -smp 2 -m 1G,maxmem=8G'
+
+# qemu_start IMAGE ARGUMENTS OPTION...: starts a machine (its process id: $qemu_pid) that boots build/IMAGE.elf with
+# these arguments; the console goes to $dir/console. Options without -M, -smp and the like get $qemu_machine too.
+qemu_start() {
+    qemu_image=$1 qemu_arguments=$2
+    shift 2
+    qemu-system-x86_64 -accel tcg,thread=multi -nodefaults -display none -no-reboot \
+        -serial "file:$dir/console" -device isa-debug-exit,iobase=0xf4,iosize=4 \
+        -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" $qemu_machine "$@" \
+        </dev/null >"$dir/qemu.out" 2>&1 &
+    qemu_pid=$!
+}
+
+# qemu_end: waits for the machine's end. $qemu_code is the image's own code, "killed" if the machine had to be ended,
+# "qemu N" if QEMU ended in another way than by isa-debug-exit; $console is what the image wrote.
+qemu_end() {
+    qemu_tries=0
+    while kill -0 $qemu_pid 2>/dev/null && [ $qemu_tries -lt $((qemu_patience * 20)) ]; do
+        sleep 0.05
+        qemu_tries=$((qemu_tries + 1))
+    done
+    if kill -9 $qemu_pid 2>/dev/null; then
+        qemu_code=killed
+        wait $qemu_pid 2>/dev/null
+    else
+        qemu_code=0
+        wait $qemu_pid || qemu_code=$?
+        # isa-debug-exit ends QEMU with 2 * code + 1.
+        if [ $((qemu_code & 1)) -eq 1 ] && [ ! -s "$dir/qemu.out" ]; then
+            qemu_code=$((qemu_code >> 1))
+        else
+            qemu_code="qemu $qemu_code: $(cat "$dir/qemu.out")"
+        fi
+    fi
+    qemu_pid=
+    console=$(tr -d '\r' <"$dir/console")
+}
+
+# qemu_run IMAGE ARGUMENTS OPTION...: both.
+qemu_run() {
+    qemu_start "$@"
+    qemu_end
+}
