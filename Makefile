@@ -69,6 +69,8 @@ LINK          = $(CC) $(CFLAGS) -Wl,--as-needed $(LDFLAGS)
 port_c    := $(wildcard ports/$(PORT)/*.c)
 # Freestanding: the guest side, and every port but the hosted one.
 guest_c   := $(wildcard core/*.c drivers/*.c drivers/*/*.c) $(if $(filter-out hosted,$(PORT)),$(port_c))
+# What bare-metal ports share; freestanding too.
+bare_c    := $(wildcard ports/bare/*.c)
 device_c  := $(wildcard devices/*.c)
 machine_c := $(wildcard machine/*.c)
 cli_c     := $(wildcard cli/*.c)
@@ -79,7 +81,7 @@ bench_lib_c := $(wildcard bench/support/*.c)
 example_c   := $(wildcard examples/*/*.c)
 fuzz_c      := $(wildcard fuzz/*.c)
 public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
-all_c     := $(sort $(guest_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
+all_c     := $(sort $(guest_c) $(bare_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
              $(bench_c) $(bench_lib_c) $(example_c) $(fuzz_c))
 
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -87,6 +89,7 @@ lib_o   := $(sort $(call obj,$(guest_c) $(device_c) $(port_c)))
 static  := $(BUILD)/libpleat.a
 shared  := $(BUILD)/libpleat.so.$(VERSION)
 machine := $(if $(machine_c),$(BUILD)/libmachine.a)
+bare    := $(if $(bare_c),$(BUILD)/libbare.a)
 # What several tests or benchmarks share.
 test_lib  := $(if $(test_lib_c),$(BUILD)/libtest.a)
 bench_lib := $(if $(bench_lib_c),$(BUILD)/libbench.a)
@@ -135,21 +138,22 @@ $(BUILD)/flags: FORCE | packages
 $(BUILD)/sources: FORCE | packages
 	$(call stamp,$(all_c))
 
-$(call obj,$(guest_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+$(call obj,$(guest_c) $(bare_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(GUEST) -MMD -MP -c $< -o $@
 
-$(call obj,$(filter-out $(guest_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+$(call obj,$(filter-out $(guest_c) $(bare_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(HOST) $(MACHINE_CF) $(if $(filter bench/%,$<),$(BENCH_CF)) -MMD -MP -c $< -o $@
 
 $(static): $(lib_o)
 $(BUILD)/libmachine.a: $(call obj,$(machine_c))
+$(BUILD)/libbare.a: $(call obj,$(bare_c))
 $(BUILD)/libtest.a: $(call obj,$(test_lib_c))
 $(BUILD)/libbench.a: $(call obj,$(bench_lib_c))
-$(static) $(machine) $(test_lib) $(bench_lib): $(BUILD)/sources
+$(static) $(machine) $(bare) $(test_lib) $(bench_lib): $(BUILD)/sources
 	$(say) AR $@
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
@@ -168,7 +172,7 @@ $(program): $(call obj,$(cli_c)) $(machine) $(static)
 	$(say) LD $@
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
 
-$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(static)
+$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(bare) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
@@ -185,14 +189,16 @@ $(examples): $(static)
 	$(Q)$(LINK) $(filter %.o,$^) $(static) $(LIBRARY_LIBS) -o $@
 
 # Core, drivers and a freestanding port as one object, as an embedder links them: what it leaves
-# unresolved is what it asks for.
-guest: $(BUILD)/guest.o
+# unresolved is what it asks for. The same of what bare-metal ports share.
+guest: $(BUILD)/guest.o $(BUILD)/bare.o
 $(BUILD)/guest.o: $(call obj,$(guest_c)) $(BUILD)/sources
+$(BUILD)/bare.o: $(call obj,$(bare_c)) $(BUILD)/sources
+$(BUILD)/guest.o $(BUILD)/bare.o:
 	$(say) LD $@
 	$(Q)$(LD) -r $(filter %.o,$^) -o $@
 
 # Built by clang with the flags that scripts/check-fuzz gives.
-$(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(test_lib) $(machine) $(static)
+$(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(test_lib) $(machine) $(bare) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) -fsanitize=fuzzer $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
@@ -211,7 +217,7 @@ $(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o $(lint_settings)
 	$(say) LINT $<
 	@mkdir -p $(@D)
 	$(Q)clang-tidy --quiet $(if $(filter $<,$(executed_c)),--checks='-clang-analyzer-*$(,)-bugprone-signal-handler') $< -- \
-		$(if $(filter $<,$(guest_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
+		$(if $(filter $<,$(guest_c) $(bare_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
 		{ cat $@.log; exit 1; }
 	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,portability,information --inline-suppr --std=c11 \
 		--suppressions-list=scripts/cppcheck.txt $(cppcheck_defines) -Iinclude -Iports/$(PORT) -I. $(DEFINES) $<
