@@ -66,6 +66,9 @@ uint64_t platform_clock_ns(void);
 
 /* Ends the machine; a tester sees the code (on QEMU's isa-debug-exit as 2 * code + 1). */
 _Noreturn void platform_exit(unsigned code);
+/* The port's own code for it: an exception that nobody handles, a broken invariant, a machine that it can't
+ * use. */
+#define PLATFORM_EXIT_EXCEPTION 99u
 
 /* --- CPUs ----------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Putting platform.spans together: sorted, without overlaps.
+ * Memory for a port's own use at boot (page tables, stacks): taken out of platform.spans before the core has
+ * them.
  */
 #ifndef PLEAT_PORTS_BARE_SPANS_H
 #define PLEAT_PORTS_BARE_SPANS_H
@@ -8,21 +9,9 @@
 #include "platform.h"
 
 /**
- * Says of the bytes start to end what they are; what was said of them before no longer holds. Of memory that
- * is free only whole frames count, of memory that isn't each frame that it touches. False: platform.spans is
- * full, and nothing has changed.
- */
-bool spans_set(uint64_t start, uint64_t end, enum pleat_boot_use use, unsigned node);
-
-/** As spans_set(), but only what lies in some span changes its use; nodes stay. */
-bool spans_set_use(uint64_t start, uint64_t end, enum pleat_boot_use use);
-
-/** As spans_set(), but only what lies in some span changes its node; uses stay. */
-bool spans_set_node(uint64_t start, uint64_t end, unsigned node);
-
-/**
- * Takes `frames` frames out of the upper end of the highest free span below byte `below` (aligned to as many
- * frames as `align`), reserves them, and returns the first one's number; 0: there is no such span.
+ * Takes `frames` frames, the first a multiple of `align`, out of the upper end of the highest free span below
+ * frame `below`, reserves them in platform.spans, and returns the first one's number; 0: there is no such
+ * span, or no room for one more, and nothing has changed. CPU 0 only, before the core runs.
  */
 uint64_t spans_carve(uint64_t frames, uint64_t align, uint64_t below);
 

@@ -4,71 +4,150 @@
  */
 #include <stdint.h>
 
+#include "ports/bare/acpi.h"
 #include "ports/bare/platform.h"
 #include "ports/bare/print.h"
-#include "ports/bare/spans.h"
+#include "ports/bare/pvh.h"
 
+#include "apic.h"
+#include "clock.h"
 #include "console.h"
 #include "cpus.h"
+#include "interrupts.h"
+#include "ioapic.h"
+#include "paging.h"
+#include "pci.h"
+
+#define FRAME_SHIFT 12u
+/* All that start.S has mapped. */
+#define BOOT_MAPPED (UINT64_C(1) << 32)
+#define LOW_END     UINT64_C(0x100000)
 
 struct platform platform;
 
-/* Called by start.S. */
-_Noreturn void boot(uint64_t start_info);
+/* Called by start.S; returns the upper end of the stack to go on with. */
+uint64_t boot_memory(uint64_t start_info);
+/* Called by start.S on that stack. */
+_Noreturn void boot(void);
 
 extern char image_start[], image_end[];
 
-/* Xen's public/arch-x86/hvm/start_info.h. */
-#define START_INFO_MAGIC 0x336ec578u
-struct start_info {
-    uint32_t magic, version, flags, nr_modules;
-    uint64_t modlist_paddr, cmdline_paddr, rsdp_paddr;
-    uint64_t memmap_paddr; /* from version 1 on */
-    uint32_t memmap_entries, reserved;
-};
-struct memmap_entry {
-    uint64_t addr, size;
-    uint32_t type, reserved;
-};
-#define MEMORY_RAM  1u
-#define MEMORY_ACPI 3u
-#define MEMORY_NVS  4u
+static struct pvh_start start;
+static struct acpi acpi;
 
-static char command_line[2048];
-
-static void read_start_info(const struct start_info *info)
+static bool read_physical(void *context, uint64_t address, void *to, size_t bytes)
 {
-    platform.command_line = command_line;
-    if (info->magic != START_INFO_MAGIC) {
-        print("start_info: wrong magic %x\n", info->magic);
-        return;
-    }
-    if (info->cmdline_paddr) {
-        const char *line = (const char *)(uintptr_t)info->cmdline_paddr;
-        for (unsigned i = 0; i + 1 < sizeof(command_line) && line[i]; i++)
-            command_line[i] = line[i];
-    }
-    if (info->version < 1)
-        return;
-    const struct memmap_entry *entry = (const struct memmap_entry *)(uintptr_t)info->memmap_paddr;
-    for (uint32_t i = 0; i < info->memmap_entries; i++, entry++) {
-        if (entry->type == MEMORY_RAM)
-            spans_set(entry->addr, entry->addr + entry->size, PLEAT_BOOT_FREE, 0);
-        else if (entry->type == MEMORY_ACPI || entry->type == MEMORY_NVS)
-            spans_set(entry->addr, entry->addr + entry->size, PLEAT_BOOT_RESERVED, 0);
-    }
-    /* Frame 0 is nobody's, so that no frame number is 0. */
-    spans_set_use(0, 4096, PLEAT_BOOT_RESERVED);
-    spans_set_use((uintptr_t)image_start, (uintptr_t)image_end, PLEAT_BOOT_RESERVED);
+    (void)context;
+    if (address >= BOOT_MAPPED || bytes > BOOT_MAPPED - address)
+        return false;
+    __builtin_memcpy(to, (const void *)(uintptr_t)address, bytes);
+    return true;
 }
 
-void boot(uint64_t start_info)
+static void log_line(void *context, const char *line)
 {
+    (void)context;
+    print("%s\n", line);
+}
+
+static void port_log(void *context, enum pleat_log_level level, const char *line)
+{
+    static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
+    (void)context;
+    print("%s%s\n", names[level], line);
+}
+
+static void port_fatal(void *context, const char *line)
+{
+    (void)context;
+    print("fatal: %s\n", line);
+    platform_exit(PLATFORM_EXIT_EXCEPTION);
+}
+
+static uint64_t port_clock(void *context)
+{
+    (void)context;
+    return platform_clock_ns();
+}
+
+static void port_fence(void *context)
+{
+    (void)context;
+    cpus_fence();
+}
+
+static void find_memory(const struct firmware *firmware)
+{
+    /* The image; and frame 0, so that no frame's number is 0. */
+    const struct boot_range taken[] = {
+        {(uintptr_t)image_start, (uint64_t)(image_end - image_start)},
+        {0, UINT64_C(1) << FRAME_SHIFT},
+    };
+    const struct boot_map map = {
+        .memory = start.memory,
+        .memory_count = start.memory_count,
+        .taken = taken,
+        .taken_count = sizeof(taken) / sizeof(taken[0]),
+        .affinity = acpi.affinity,
+        .affinity_count = acpi.affinity_count,
+        .frame_shift = FRAME_SHIFT,
+        .limit_pfn = DIRECT_MAP_BYTES >> FRAME_SHIFT,
+    };
+    platform.span_count = boot_map_spans(&map, firmware, platform.spans, PLATFORM_SPANS);
+    platform.area_count = boot_map_areas(&map, firmware, platform.areas, PLATFORM_AREAS);
+    platform.highest_pfn = boot_map_highest_pfn(platform.spans, platform.span_count, platform.areas,
+                                                platform.area_count, FRAME_SHIFT);
+}
+
+uint64_t boot_memory(uint64_t start_info)
+{
+    const struct firmware firmware = {.read = read_physical, .log = log_line};
+
     cpus_boot();
     console_init();
+    if (pvh_read(&firmware, start_info, &start)) {
+        print("boot: no start_info at 0x%lx\n", start_info);
+        platform_exit(PLATFORM_EXIT_EXCEPTION);
+    }
+    acpi_read(&firmware, start.rsdp, &acpi);
+    platform.command_line = start.command_line;
     platform.architecture = "x86_64";
     platform.cpus = 1;
-    platform.nodes = 1;
-    read_start_info((const struct start_info *)(uintptr_t)start_info);
+    platform.nodes = acpi.nodes;
+    for (unsigned i = 0; i < acpi.nodes; i++)
+        platform.proximity[i] = acpi.proximity[i];
+    find_memory(&firmware);
+    platform.port.log = port_log;
+    platform.port.fatal = port_fatal;
+    platform.port.clock_ns = port_clock;
+    platform.port.fence_cpus = port_fence;
+    paging_start();
+    paging_add_areas();
+    cpus_make_stacks(&cpus[0]);
+    return cpus[0].stack;
+}
+
+/* A free frame below 1 MiB: for a moment, because the core isn't there yet. */
+static uint64_t low_frame(void)
+{
+    for (unsigned i = 0; i < platform.span_count; i++) {
+        const struct pleat_boot_span *span = &platform.spans[i];
+        if (span->use == PLEAT_BOOT_FREE && span->start_pfn < LOW_END >> FRAME_SHIFT)
+            return span->start_pfn;
+    }
+    return 0;
+}
+
+_Noreturn void boot(void)
+{
+    interrupts_start(&cpus[0]);
+    apic_find();
+    apic_start();
+    clock_start();
+    apic_measure_timer();
+    ioapic_find(&acpi);
+    pci_find(&acpi);
+    cpus_start(&acpi, low_frame());
+    __asm__ volatile("sti");
     platform_exit((unsigned)image_main());
 }

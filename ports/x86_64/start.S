@@ -72,6 +72,9 @@ start_long:
     movl $boot_stack_top, %esp
     xorl %ebp, %ebp
     movl %ebx, %edi
+    call boot_memory
+    movq %rax, %rsp
+    xorl %ebp, %ebp
     call boot
     ud2
     .size start_long, . - start_long
@@ -83,6 +86,7 @@ boot_gdt:
     .quad 0
     .quad 0x00af9a000000ffff /* 0x08: 64-bit code */
     .quad 0x00cf92000000ffff /* 0x10: data */
+    .quad 0x00cf9a000000ffff /* 0x18: 32-bit code */
 boot_gdt_end:
 boot_gdt_pointer:
     .word boot_gdt_end - boot_gdt - 1
