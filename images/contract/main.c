@@ -1,53 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * pleat-contract.elf: what a port promises, checked on the machine that it is for.
+ * pleat-contract.elf: what a port promises, checked on the machine that it is for, as TAP on the console.
  *
+ *     memory=area     checks map and unmap at the start of the first area where memory may be plugged; the
+ * machine has to have memory there. Otherwise frames of boot memory are used, and map and unmap aren't.
  *     show=machine    prints what the port has found, instead
+ *     fault=NAME      does something that a CPU can't do, instead: see faults.c
  *     code=N          exits with this code if nothing has failed
  */
 #include "ports/bare/platform.h"
 #include "ports/bare/print.h"
 
-/* The value of NAME= on the command line, or NULL. It ends at a blank or at the end of the line. */
-static const char *argument(const char *name)
-{
-    for (const char *at = platform.command_line; *at;) {
-        unsigned i = 0;
-        while (name[i] && at[i] == name[i])
-            i++;
-        if (!name[i] && at[i] == '=')
-            return at + i + 1;
-        while (*at && *at != ' ')
-            at++;
-        while (*at == ' ')
-            at++;
-    }
-    return NULL;
-}
+#include "arguments.h"
+#include "contract_image.h"
 
-static bool is(const char *value, const char *word)
-{
-    if (!value)
-        return false;
-    for (; *word; word++, value++) {
-        if (*value != *word)
-            return false;
-    }
-    return !*value || *value == ' ';
-}
-
-static unsigned number(const char *value)
-{
-    unsigned is = 0;
-    for (; value && *value >= '0' && *value <= '9'; value++)
-        is = is * 10 + (unsigned)(*value - '0');
-    return is;
-}
+#define FRAME_SHIFT 12u
+/* More than one page of 2 MiB and no multiple of one. */
+#define FRAMES 1032u
 
 static void show_machine(void)
 {
     static const char *const uses[] = {
         [PLEAT_BOOT_FREE] = "free", [PLEAT_BOOT_RESERVED] = "reserved", [PLEAT_BOOT_IN_USE] = "in use"};
+    static struct platform_pci functions[64];
 
     print("# architecture: %s\n", platform.architecture);
     print("# command line: %s\n", platform.command_line);
@@ -65,11 +40,95 @@ static void show_machine(void)
         print("# area at 0x%llx, 0x%llx bytes, node %u\n", (unsigned long long)area->start,
               (unsigned long long)area->bytes, area->node);
     }
+    unsigned count = platform_pci_list(functions, sizeof(functions) / sizeof(functions[0]));
+    for (unsigned i = 0; i < count && i < sizeof(functions) / sizeof(functions[0]); i++) {
+        print("# PCI %04x:%02x:%02x.%u: %04x:%04x\n", functions[i].segment, functions[i].bus,
+              functions[i].device, functions[i].function, platform_pci_read(&functions[i], 0, 2),
+              platform_pci_read(&functions[i], 2, 2));
+    }
+}
+
+/* --- The checks ----------------------------------------------------------------------------------------- */
+
+struct some_cpus {
+    void (*run)(void *argument, unsigned cpu);
+    void *argument;
+};
+
+static void run_on_some(void *context, unsigned cpu)
+{
+    struct some_cpus *some = context;
+    if (cpu < CONTRACT_CPUS)
+        some->run(some->argument, cpu);
+}
+
+static void on_all_cpus(void *context, void (*run)(void *argument, unsigned cpu), void *argument)
+{
+    struct some_cpus some = {run, argument};
+    (void)context;
+    platform_on_all_cpus(run_on_some, &some);
+}
+
+static bool touch(void *context, volatile unsigned char *byte, bool write)
+{
+    (void)context;
+    return platform_touch(byte, write);
+}
+
+static uint64_t boot_frames(void)
+{
+    for (unsigned i = 0; i < platform.span_count; i++) {
+        if (platform.spans[i].use == PLEAT_BOOT_FREE && platform.spans[i].frames >= FRAMES)
+            return platform.spans[i].start_pfn;
+    }
+    return 0;
+}
+
+static unsigned failed, count;
+
+static void run_checks(const struct contract *contract, const struct contract_check *checks)
+{
+    for (const struct contract_check *check = checks; check->name; check++) {
+        const char *broken = check->check(contract);
+        print("%sok %u - %s\n", broken ? "not " : "", ++count, check->name);
+        if (broken) {
+            print("# %s\n", broken);
+            failed++;
+        }
+    }
 }
 
 int image_main(void)
 {
-    if (is(argument("show"), "machine"))
+    struct pleat_port port = platform.port;
+    struct contract contract = {
+        .port = &port,
+        .frame_shift = FRAME_SHIFT,
+        .frames = FRAMES,
+        .cpus = platform.cpus < CONTRACT_CPUS ? platform.cpus : CONTRACT_CPUS,
+        .on_all_cpus = on_all_cpus,
+        .touch = touch,
+    };
+
+    if (argument_is("show", "machine")) {
         show_machine();
-    return (int)number(argument("code"));
+        return (int)argument_number("code");
+    }
+    uint64_t area_pfn = platform.area_count ? platform.areas[0].start >> FRAME_SHIFT : 0;
+    fault_as_asked(area_pfn);
+    if (argument_is("memory", "area")) {
+        if (!area_pfn) {
+            print("Bail out! There is no area where memory may be plugged.\n");
+            return 1;
+        }
+        contract.start_pfn = area_pfn;
+    } else {
+        contract.start_pfn = boot_frames();
+        port.map = NULL;
+        port.unmap = NULL;
+    }
+    run_checks(&contract, contract_checks);
+    run_checks(&contract, platform_checks);
+    print("1..%u\n", count);
+    return failed ? 1 : (int)argument_number("code");
 }

@@ -9,19 +9,24 @@ trap '[ -z "$qemu_pid" ] || kill -9 $qemu_pid 2>/dev/null; rm -rf "$dir"' EXIT
 trap 'exit 1' HUP INT TERM
 
 # Seconds after which a machine that is still there is ended.
-qemu_patience=60
+qemu_patience=100
 
 # What a machine here has unless the test says otherwise; to be used without quotes.
 qemu_machine='-M q35 -cpu max -smp 2 -m 1G,maxmem=8G'
+# The same with memory at the start of the area where memory may be plugged, so that it can be mapped and used without
+# a device.
+qemu_dimm='-M q35 -cpu max -m 1G,slots=1,maxmem=8G -object memory-backend-ram,id=ram1,size=64M
+    -device pc-dimm,memdev=ram1'
 
 # qemu_start IMAGE ARGUMENTS OPTION...: starts a machine (its process id: $qemu_pid) that boots build/IMAGE.elf with
-# these arguments; the console goes to $dir/console. Options without -M, -smp and the like get $qemu_machine too.
+# these arguments; the console goes to $dir/console. Without options it is $qemu_machine.
 qemu_start() {
     qemu_image=$1 qemu_arguments=$2
     shift 2
+    [ $# -gt 0 ] || set -- $qemu_machine
     qemu-system-x86_64 -accel tcg,thread=multi -nodefaults -display none -no-reboot \
         -serial "file:$dir/console" -device isa-debug-exit,iobase=0xf4,iosize=4 \
-        -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" $qemu_machine "$@" \
+        -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" "$@" \
         </dev/null >"$dir/qemu.out" 2>&1 &
     qemu_pid=$!
 }

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The words of the command line.
+ */
+#ifndef IMAGES_CONTRACT_ARGUMENTS_H
+#define IMAGES_CONTRACT_ARGUMENTS_H
+
+#include <stdbool.h>
+
+/* Whether NAME=word is on the command line. */
+bool argument_is(const char *name, const char *word);
+/* The number after NAME=, or 0. */
+unsigned argument_number(const char *name);
+
+#endif

@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The x86-64 port keeps what <pleat/port.h> and ports/bare/platform.h promise, on one CPU and on several.
+. tests/support/tap.sh
+. tests/support/qemu.sh
+
+# contract NAME CPUS ARGUMENTS OPTION...: every check passes, on so many CPUs.
+contract() {
+    name=$1 cpus=$2 arguments=$3
+    shift 3
+    qemu_run pleat-contract "$arguments code=7" -smp "$cpus" "$@"
+    is "$name: code" "$qemu_code" 7
+    is "$name: what failed" "$(printf '%s\n' "$console" | grep -A1 '^not ok')" ''
+    has "$name: it was run to its end" "$console" '^1\.\.[0-9]+$'
+}
+
+contract 'one CPU, boot memory' 1 '' -M q35 -cpu max -m 1G
+contract 'four CPUs, boot memory' 4 '' -M q35 -cpu max -m 1G
+contract 'one CPU, memory that comes and goes' 1 memory=area $qemu_dimm
+contract 'four CPUs, memory that comes and goes' 4 memory=area $qemu_dimm
+contract 'a CPU without 1 GiB pages' 2 memory=area $qemu_dimm -cpu qemu64
+done_testing
