@@ -105,38 +105,35 @@ static unsigned index_at(uint64_t virtual, unsigned shift)
     return (unsigned)(virtual >> shift) % ENTRIES;
 }
 
-/* Maps at boot, in the largest pages that fit. */
-static void map_range(uint64_t virtual, uint64_t physical, uint64_t bytes, uint64_t flags)
+/* Maps in the largest pages that fit. False: there was no table left, and a part may be mapped. */
+static bool map_range(uint64_t virtual, uint64_t physical, uint64_t bytes, uint64_t flags,
+                      uint64_t (*make)(void))
 {
     while (bytes) {
-        uint64_t step, both = virtual | physical;
-        uint64_t *pdpt = below(&table(root)[index_at(virtual, 39)], must_carve_table);
-        uint64_t *entry = &pdpt[index_at(virtual, 30)];
-        if (has_gib_pages && both % GIB == 0 && bytes >= GIB) {
-            *entry = physical | flags | LARGE;
-            step = GIB;
-        } else {
-            entry = &below(entry, must_carve_table)[index_at(virtual, 21)];
-            if (both % MIB2 == 0 && bytes >= MIB2) {
-                *entry = physical | flags | LARGE;
-                step = MIB2;
-            } else {
-                entry = &below(entry, must_carve_table)[index_at(virtual, 12)];
-                *entry = physical | flags;
-                step = PAGE;
-            }
+        uint64_t step = GIB, both = virtual | physical;
+        uint64_t *entry = &table(root)[index_at(virtual, 39)];
+        for (unsigned shift = 30; shift >= 12; shift -= 9) {
+            uint64_t *in = below(entry, make);
+            if (!in)
+                return false;
+            entry = &in[index_at(virtual, shift)];
+            step = UINT64_C(1) << shift;
+            if (both % step == 0 && bytes >= step && (step != GIB || has_gib_pages))
+                break;
         }
+        *entry = physical | flags | (step == PAGE ? 0 : LARGE);
         virtual += step;
         physical += step;
         bytes -= step;
     }
+    return true;
 }
 
 static void map_image(const char *start, const char *end, uint64_t flags)
 {
     uint64_t at = (uintptr_t)start;
     uint64_t bytes = ((uintptr_t)end - at + PAGE - 1) / PAGE * PAGE;
-    map_range(at, at, bytes, flags | PRESENT | ACCESSED | GLOBAL);
+    map_range(at, at, bytes, flags | PRESENT | ACCESSED | GLOBAL, must_carve_table);
 }
 
 /* --- What comes and goes -------------------------------------------------------------------------------- */
@@ -313,7 +310,7 @@ void paging_start(void)
     for (unsigned i = 0; i < SPARE_TABLES; i++)
         spares[spare_count++] = must_carve_table();
     for (uint64_t pfn = 0, end; next_memory(pfn, &pfn, &end); pfn = end)
-        map_range(DIRECT_MAP + pfn * PAGE, pfn * PAGE, (end - pfn) * PAGE, DATA | GLOBAL);
+        map_range(DIRECT_MAP + pfn * PAGE, pfn * PAGE, (end - pfn) * PAGE, DATA | GLOBAL, must_carve_table);
     cr3_write(root);
     tables_at = DIRECT_MAP;
     cr4_write(cr4_read() | CR4_PGE);
@@ -346,22 +343,30 @@ uint64_t paging_new_stack(uint64_t bytes)
 {
     next_stack += PAGE;
     for (; bytes; bytes -= PAGE, next_stack += PAGE)
-        map_range(next_stack, must_carve_table(), PAGE, DATA | GLOBAL);
+        map_range(next_stack, must_carve_table(), PAGE, DATA | GLOBAL, must_carve_table);
     return next_stack;
 }
 
 void *platform_map_registers(uint64_t address, uint64_t bytes)
 {
-    uint64_t in_page = address % PAGE;
+    uint64_t in_page = address % PAGE, first = address - in_page;
     uint64_t size = (in_page + bytes + PAGE - 1) / PAGE * PAGE;
-    /* Large pages where the registers are large: the same place within 2 MiB. */
-    uint64_t at = next_registers + (size >= MIB2 ? (address - next_registers) % MIB2 - in_page : 0);
-    if (!bytes || address + bytes < address || at + size > REGISTERS_END)
+    void *registers = NULL;
+
+    if (!bytes || bytes > REGISTERS_END - REGISTERS || address + bytes < address)
         return NULL;
-    map_range(at, address - in_page, size, DATA | UNCACHED | WRITE_THROUGH | GLOBAL);
-    /* A gap, so that running over the end faults. */
-    next_registers = at + size + PAGE;
-    return (void *)(uintptr_t)(at + in_page);
+    /* The core may have all other memory by now. */
+    lock_tables();
+    /* What is large gets large pages: it begins at the same place within 2 MiB. */
+    uint64_t at = next_registers + (size >= MIB2 ? (first - next_registers) % MIB2 : 0);
+    if (at + size <= REGISTERS_END &&
+        map_range(at, first, size, DATA | UNCACHED | WRITE_THROUGH | GLOBAL, spare_table)) {
+        registers = (void *)(uintptr_t)(at + in_page);
+        /* A gap, so that running over the end faults. */
+        next_registers = at + size + PAGE;
+    }
+    unlock_tables();
+    return registers;
 }
 
 bool paging_frame_of(uint64_t address, uint64_t *pfn)
