@@ -81,9 +81,11 @@ bench_c     := $(wildcard bench/*.c)
 bench_lib_c := $(wildcard bench/support/*.c)
 example_c   := $(wildcard examples/*/*.c)
 fuzz_c      := $(wildcard fuzz/*.c)
+# What the guest image is made of and tests on the host link, but for its entry.
+image_lib_c := $(filter-out images/guest/main.c,$(wildcard images/guest/*.c))
 public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
 all_c     := $(sort $(guest_c) $(bare_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
-             $(bench_c) $(bench_lib_c) $(example_c) $(fuzz_c))
+             $(bench_c) $(bench_lib_c) $(example_c) $(fuzz_c) $(image_lib_c))
 
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib_o   := $(sort $(call obj,$(guest_c) $(device_c) $(port_c)))
@@ -93,6 +95,7 @@ machine := $(if $(machine_c),$(BUILD)/libmachine.a)
 bare    := $(if $(bare_c),$(BUILD)/libbare.a)
 # What several tests or benchmarks share.
 test_lib  := $(if $(test_lib_c),$(BUILD)/libtest.a)
+image_lib := $(if $(image_lib_c),$(BUILD)/libimage.a)
 bench_lib := $(if $(bench_lib_c),$(BUILD)/libbench.a)
 program := $(if $(cli_c),$(BUILD)/pleat)
 # A test is a cmocka program, or a script that prints TAP.
@@ -152,9 +155,10 @@ $(call obj,$(filter-out $(guest_c) $(bare_c),$(all_c))): $(BUILD)/obj/%.o: %.c $
 $(static): $(lib_o)
 $(BUILD)/libmachine.a: $(call obj,$(machine_c))
 $(BUILD)/libbare.a: $(call obj,$(bare_c))
+$(BUILD)/libimage.a: $(call obj,$(image_lib_c))
 $(BUILD)/libtest.a: $(call obj,$(test_lib_c))
 $(BUILD)/libbench.a: $(call obj,$(bench_lib_c))
-$(static) $(machine) $(bare) $(test_lib) $(bench_lib): $(BUILD)/sources
+$(static) $(machine) $(bare) $(image_lib) $(test_lib) $(bench_lib): $(BUILD)/sources
 	$(say) AR $@
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
@@ -173,7 +177,7 @@ $(program): $(call obj,$(cli_c)) $(machine) $(static)
 	$(say) LD $@
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
 
-$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(bare) $(static)
+$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(image_lib) $(bare) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
