@@ -180,6 +180,8 @@ int device_make_driver(struct device *device)
     device->wake = PLEAT_VIRTIO_MEM_WAKE_NOW;
     device->is_busy = true;
     device->busy_since_ns = platform_clock_ns();
+    device->before = (struct pleat_virtio_mem_statistics){0};
+    device->said[0] = '\0';
     atomic_store(&device->driver, driver);
     return PLEAT_OK;
 }

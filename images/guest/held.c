@@ -385,6 +385,11 @@ bool held_is_unused(const struct held *held, uint32_t slot)
     return state_of(GET(slot_of(held, slot)->word)) == UNUSED;
 }
 
+uint64_t held_pfn(const struct held *held, uint32_t slot)
+{
+    return ((volatile const struct held_slot *)slot_of(held, slot))->pfn;
+}
+
 unsigned held_order(const struct held *held, uint32_t slot)
 {
     return order_of(GET(slot_of(held, slot)->word));

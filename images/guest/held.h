@@ -100,6 +100,9 @@ void held_forget(struct held *held, uint32_t slot, uint64_t note);
 uint64_t held_note(const struct held *held, uint32_t slot);
 bool held_is_unused(const struct held *held, uint32_t slot);
 
+/** Where the block of a slot is, or was last; it may move meanwhile. */
+uint64_t held_pfn(const struct held *held, uint32_t slot);
+
 /** The order and mobility of what a slot holds, or held last. */
 unsigned held_order(const struct held *held, uint32_t slot);
 unsigned held_mobility(const struct held *held, uint32_t slot);

@@ -387,7 +387,7 @@ static int read_word(struct reader *reader, char *word)
 int options_parse(const char *command_line, struct guest_options *options, char *message, size_t bytes)
 {
     struct reader reader = {
-        .options = {.free_ppm = OPTION_MILLION / 2, .log_level = PLEAT_LOG_WARNING},
+        .options = {.free_ppm = OPTION_MILLION / 2},
         .message = message,
         .bytes = bytes,
     };

@@ -15,7 +15,7 @@
  *                          auto_movable, prefer_movable (online)
  *   floor=SIZE|off         of free memory that a shrink leaves (64M)
  *   interrupts=msix|intx|none             at best (msix)
- *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (warning)
+ *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (error)
  */
 #ifndef PLEAT_IMAGES_GUEST_OPTIONS_H
 #define PLEAT_IMAGES_GUEST_OPTIONS_H

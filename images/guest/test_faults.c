@@ -118,7 +118,7 @@ static int queue_enable(void *context, uint16_t index)
     return bent.real.ops->queue_enable(bent.real.context, index);
 }
 
-/* Makes every request in the ring one of a type that doesn't exist: the device has to answer ERROR. */
+/* Makes every request in the ring one for an address that no block has: the device has to answer ERROR. */
 static void spoil_requests(const struct device *device)
 {
     for (uint16_t i = 0; i < bent.ring_size; i++) {
@@ -127,7 +127,7 @@ static void spoil_requests(const struct device *device)
             continue;
         struct pleat_virtio_mem_request *request =
             (void *)((unsigned char *)guest_pointer(device->guest, 0) + pleat_le64_get(descriptor->address));
-        request->type = pleat_le16(0x7fff);
+        request->address = pleat_le64(1);
     }
 }
 

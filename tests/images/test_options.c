@@ -46,7 +46,7 @@ static void nothing_means_the_defaults(void **state)
     assert_int_equal(options.mode, MODE_RUN);
     assert_false(options.has_workload);
     assert_int_equal(options.free_ppm, 500000);
-    assert_int_equal(options.log_level, PLEAT_LOG_WARNING);
+    assert_int_equal(options.log_level, PLEAT_LOG_ERROR);
     assert_int_equal(options.floor_bytes, 0);
 }
 
