@@ -111,6 +111,7 @@ fuzzers := $(patsubst %.c,$(BUILD)/%,$(fuzz_c))
 # Each folder of examples/ is one program.
 examples := $(patsubst %/,$(BUILD)/%,$(sort $(dir $(example_c))))
 
+lint_settings := .clang-tidy scripts/cppcheck.txt
 .DEFAULT_GOAL := all
 include images/build.mk
 
@@ -211,8 +212,10 @@ $(fuzzers): $(BUILD)/fuzz/%: $(BUILD)/obj/fuzz/%.o $(test_lib) $(machine) $(bare
 # Static analysis, again for each file whose object is made again.
 # cppcheck sees no system headers, so it has to be told that this is a 64-bit target.
 cppcheck_defines := -D__STDC__ -DUINTPTR_MAX=18446744073709551615u -DUINT64_MAX=18446744073709551615u
+# cppcheck PORT
+cppcheck = cppcheck --quiet --error-exitcode=1 --enable=warning,portability,information --inline-suppr --std=c11 \
+	--suppressions-list=scripts/cppcheck.txt $(cppcheck_defines) -Iinclude -I$(1) -I. $(DEFINES)
 linted = $(patsubst %.c,$(BUILD)/lint/%.ok,$(all_c))
-lint_settings := .clang-tidy scripts/cppcheck.txt
 # These are executed as a whole under the sanitizers, which symbolic execution comes nowhere near; and
 # they may say their seed when they die.
 , := ,
@@ -224,8 +227,7 @@ $(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o $(lint_settings)
 	$(Q)clang-tidy --quiet $(if $(filter $<,$(executed_c)),--checks='-clang-analyzer-*$(,)-bugprone-signal-handler') $< -- \
 		$(if $(filter $<,$(guest_c) $(bare_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
 		{ cat $@.log; exit 1; }
-	$(Q)cppcheck --quiet --error-exitcode=1 --enable=warning,portability,information --inline-suppr --std=c11 \
-		--suppressions-list=scripts/cppcheck.txt $(cppcheck_defines) -Iinclude -Iports/$(PORT) -I. $(DEFINES) $<
+	$(Q)$(call cppcheck,ports/$(PORT)) $<
 	@touch $@
 
 -include $(patsubst %.o,%.d,$(call obj,$(all_c)))

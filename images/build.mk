@@ -28,6 +28,8 @@ image_obj = $(patsubst %,$(BUILD)/$(1)/obj/%.o,$(basename $(2)))
 image_sources = $(wildcard images/$(1)/*.c) $(image_more_$(1))
 image_common = $(sort $(wildcard core/*.c drivers/*.c drivers/*/*.c ports/bare/*.c ports/$(1)/*.c ports/$(1)/*.S))
 
+image_linted = $(filter-out $(all_c),$(filter %.c,$(call image_common,$(1)) $(foreach i,$(images_$(1)),$(call image_sources,$(i)))))
+
 images := $(foreach a,$(image_arches),$(foreach i,$(images_$(a)),$(call image_elf,$(a),$(i))))
 
 .PHONY: images
@@ -59,5 +61,13 @@ $(BUILD)/$(1)/obj/%.o: %.S $(BUILD)/$(1)/flags | packages
 	$$(Q)$$(call image_cc,$(1)) $$(IMAGE_CFLAGS) $$(call image_flags,$(1)) -MMD -MP -c $$< -o $$@
 -include $(patsubst %.o,%.d,$(call image_obj,$(1),$(call image_common,$(1))))
 $(foreach i,$(images_$(1)),$(eval $(call for_image,$(1),$(i))))
+# Static analysis of what is compiled for images alone.
+lint: $(patsubst %.c,$(BUILD)/lint/$(1)/%.ok,$(call image_linted,$(1)))
+$(BUILD)/lint/$(1)/%.ok: %.c $(BUILD)/$(1)/obj/%.o $(lint_settings)
+	$$(say) LINT '$$< ($(1))'
+	@mkdir -p $$(@D)
+	$$(Q)clang-tidy --quiet $$< -- --target=$(1)-linux-gnu $$(call image_flags,$(1)) 2>$$@.log || { cat $$@.log; exit 1; }
+	$$(Q)$$(call cppcheck,ports/$(1)) $$<
+	@touch $$@
 endef
 $(foreach a,$(image_arches),$(eval $(call for_arch,$(a))))

@@ -9,6 +9,8 @@
 
 /* What "ports/bare/platform.h" promises; the last one has a NULL name. */
 extern const struct contract_check platform_checks[];
+/* Those of interrupts; they need QEMU's device "edu". */
+extern const struct contract_check interrupt_checks[];
 
 /* Does what fault=NAME asks for, which ends the machine; returns when it is none of them. */
 void fault_as_asked(uint64_t unmapped_pfn);

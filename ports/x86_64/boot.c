@@ -80,7 +80,7 @@ static void find_memory(const struct firmware *firmware)
 {
     /* The image; and frame 0, so that no frame's number is 0. */
     const struct boot_range taken[] = {
-        {(uintptr_t)image_start, (uint64_t)(image_end - image_start)},
+        {(uintptr_t)image_start, (uintptr_t)image_end - (uintptr_t)image_start},
         {0, UINT64_C(1) << FRAME_SHIFT},
     };
     const struct boot_map map = {

@@ -171,7 +171,7 @@ void cpus_start(const struct acpi *acpi, uint64_t page)
     }
     trampoline_root = (uint32_t)paging_root();
     __builtin_memcpy(platform.port.frame_pointer(NULL, page), trampoline_start,
-                     (size_t)(trampoline_end - trampoline_start));
+                     (uintptr_t)trampoline_end - (uintptr_t)trampoline_start);
     for (unsigned i = 0; i < count; i++)
         apic_send_reset(wanted[i]->apic_id);
     uint64_t ready = platform_clock_ns() + RESET_NS;

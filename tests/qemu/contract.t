@@ -19,4 +19,8 @@ contract 'four CPUs, boot memory' 4 '' -M q35 -cpu max -m 1G
 contract 'one CPU, memory that comes and goes' 1 memory=area $qemu_dimm
 contract 'four CPUs, memory that comes and goes' 4 memory=area $qemu_dimm
 contract 'a CPU without 1 GiB pages' 2 memory=area $qemu_dimm -cpu qemu64
+contract 'interrupts of a device, q35' 2 device=edu -M q35 -cpu max -m 256M -device edu
+contract 'interrupts of a device, pc' 2 device=edu -M pc -cpu max -m 256M -device edu
+contract 'interrupts of a device behind bridges' 2 device=edu -M q35 -cpu max -m 256M \
+    -device pcie-root-port,id=rp -device pcie-pci-bridge,id=bridge,bus=rp -device edu,bus=bridge,addr=3
 done_testing
