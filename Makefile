@@ -72,6 +72,8 @@ guest_c   := $(wildcard core/*.c drivers/*.c drivers/*/*.c) $(if $(filter-out ho
 # What bare-metal ports share; freestanding too. Hosted tests use what readers of firmware there are, but not what
 # would take the place of the C library's own.
 bare_c    := $(filter-out ports/bare/memory_functions.c,$(wildcard ports/bare/*.c))
+# Freestanding, too, but no part of the library.
+conform_c := $(wildcard conform/*.c)
 device_c  := $(wildcard devices/*.c)
 machine_c := $(wildcard machine/*.c)
 cli_c     := $(wildcard cli/*.c)
@@ -84,7 +86,7 @@ fuzz_c      := $(wildcard fuzz/*.c)
 # What the guest image is made of and tests on the host link, but for its entry.
 image_lib_c := $(filter-out images/guest/main.c,$(wildcard images/guest/*.c))
 public_h  := $(wildcard include/pleat/*.h include/pleat/*/*.h)
-all_c     := $(sort $(guest_c) $(bare_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
+all_c     := $(sort $(guest_c) $(bare_c) $(conform_c) $(device_c) $(port_c) $(machine_c) $(cli_c) $(test_c) $(test_lib_c) \
              $(bench_c) $(bench_lib_c) $(example_c) $(fuzz_c) $(image_lib_c))
 
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -93,6 +95,7 @@ static  := $(BUILD)/libpleat.a
 shared  := $(BUILD)/libpleat.so.$(VERSION)
 machine := $(if $(machine_c),$(BUILD)/libmachine.a)
 bare    := $(if $(bare_c),$(BUILD)/libbare.a)
+conform := $(if $(conform_c),$(BUILD)/libconform.a)
 # What several tests or benchmarks share.
 test_lib  := $(if $(test_lib_c),$(BUILD)/libtest.a)
 image_lib := $(if $(image_lib_c),$(BUILD)/libimage.a)
@@ -143,12 +146,12 @@ $(BUILD)/flags: FORCE | packages
 $(BUILD)/sources: FORCE | packages
 	$(call stamp,$(all_c))
 
-$(call obj,$(guest_c) $(bare_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+$(call obj,$(guest_c) $(bare_c) $(conform_c)): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(GUEST) -MMD -MP -c $< -o $@
 
-$(call obj,$(filter-out $(guest_c) $(bare_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
+$(call obj,$(filter-out $(guest_c) $(bare_c) $(conform_c),$(all_c))): $(BUILD)/obj/%.o: %.c $(BUILD)/flags | packages
 	$(say) CC $<
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(HOST) $(MACHINE_CF) $(if $(filter bench/%,$<),$(BENCH_CF)) -MMD -MP -c $< -o $@
@@ -156,10 +159,11 @@ $(call obj,$(filter-out $(guest_c) $(bare_c),$(all_c))): $(BUILD)/obj/%.o: %.c $
 $(static): $(lib_o)
 $(BUILD)/libmachine.a: $(call obj,$(machine_c))
 $(BUILD)/libbare.a: $(call obj,$(bare_c))
+$(BUILD)/libconform.a: $(call obj,$(conform_c))
 $(BUILD)/libimage.a: $(call obj,$(image_lib_c))
 $(BUILD)/libtest.a: $(call obj,$(test_lib_c))
 $(BUILD)/libbench.a: $(call obj,$(bench_lib_c))
-$(static) $(machine) $(bare) $(image_lib) $(test_lib) $(bench_lib): $(BUILD)/sources
+$(static) $(machine) $(conform) $(bare) $(image_lib) $(test_lib) $(bench_lib): $(BUILD)/sources
 	$(say) AR $@
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
@@ -178,7 +182,7 @@ $(program): $(call obj,$(cli_c)) $(machine) $(static)
 	$(say) LD $@
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -o $@
 
-$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(machine) $(image_lib) $(bare) $(static)
+$(tests): $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(test_lib) $(conform) $(machine) $(image_lib) $(bare) $(static)
 	$(say) LD $@
 	@mkdir -p $(@D)
 	$(Q)$(LINK) $(filter %.o %.a,$^) $(MACHINE_LIBS) $(LIBRARY_LIBS) -lcmocka -o $@
@@ -225,7 +229,7 @@ $(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o $(lint_settings)
 	$(say) LINT $<
 	@mkdir -p $(@D)
 	$(Q)clang-tidy --quiet $(if $(filter $<,$(executed_c)),--checks='-clang-analyzer-*$(,)-bugprone-signal-handler') $< -- \
-		$(if $(filter $<,$(guest_c) $(bare_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
+		$(if $(filter $<,$(guest_c) $(bare_c) $(conform_c)),$(GUEST),$(HOST) $(MACHINE_CF)) 2>$@.log || \
 		{ cat $@.log; exit 1; }
 	$(Q)$(call cppcheck,ports/$(PORT)) $<
 	@touch $@
