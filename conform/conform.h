@@ -116,6 +116,9 @@ struct conform_counts {
 int conform_run(const struct conform_environment *environment, const char *only,
                 struct conform_counts *counts);
 
+/* Is this what a run has kept over a system reset? */
+bool conform_is_kept(const struct conform_kept *kept);
+
 /* Goes on after a system reset that the guest didn't survive. PLEAT_E_INVALID: that isn't what was kept. */
 int conform_resume(const struct conform_environment *environment, const struct conform_kept *kept,
                    struct conform_counts *counts);

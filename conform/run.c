@@ -187,7 +187,7 @@ static void look_after_system_reset(struct conform *conform, uint64_t books)
     }
     if (conform->config.plugged_bytes != 0) {
         conform_fail(conform, "after a system reset with %u blocks plugged, plugged_size is 0x%lx",
-                     (unsigned)__builtin_popcountll(books), conform->config.plugged_bytes);
+                     conform_count(books), conform->config.plugged_bytes);
         conform->books_unknown = true;
     }
     if (conform->config.usable_bytes < conform->config.requested_bytes) {
@@ -274,11 +274,16 @@ int conform_run(const struct conform_environment *environment, const char *only,
     return up ? PLEAT_OK : PLEAT_E_DEVICE;
 }
 
+bool conform_is_kept(const struct conform_kept *kept)
+{
+    return kept->magic == KEPT_MAGIC && kept->bytes == sizeof(*kept) && kept->sum == sum_of(kept);
+}
+
 int conform_resume(const struct conform_environment *environment, const struct conform_kept *kept,
                    struct conform_counts *counts)
 {
     struct conform conform;
-    if (kept->magic != KEPT_MAGIC || kept->bytes != sizeof(*kept) || kept->sum != sum_of(kept)) {
+    if (!conform_is_kept(kept)) {
         return PLEAT_E_INVALID;
     }
     prepare_run(&conform, environment);

@@ -238,9 +238,13 @@ static void watch_multiple(struct conform *conform, const char *name, uint64_t v
     }
 }
 
-static unsigned plugged_blocks(const struct conform *conform)
+unsigned conform_count(uint64_t books)
 {
-    return (unsigned)__builtin_popcountll(conform->books);
+    unsigned count = 0;
+    for (; books; books &= books - 1) {
+        count++;
+    }
+    return count;
 }
 
 bool conform_look(struct conform *conform)
@@ -273,10 +277,10 @@ bool conform_look(struct conform *conform)
                 before.usable_bytes, now->usable_bytes);
     }
     conform->may_shrink = false;
-    if (!conform->books_unknown && now->plugged_bytes != plugged_blocks(conform) * now->block_bytes) {
+    if (!conform->books_unknown && now->plugged_bytes != conform_count(conform->books) * now->block_bytes) {
         watched(conform, CONFORM_WATCH_SUM,
                 "plugged_size is 0x%lx, and %u blocks of 0x%lx bytes are plugged by the device's own answers",
-                now->plugged_bytes, plugged_blocks(conform), now->block_bytes);
+                now->plugged_bytes, conform_count(conform->books), now->block_bytes);
     }
     return true;
 }
@@ -481,7 +485,7 @@ bool conform_expect_block(struct conform *conform, unsigned type, unsigned first
 
 bool conform_expect_books(struct conform *conform, unsigned blocks, const char *what)
 {
-    const uint64_t sum = plugged_blocks(conform) * conform->first.block_bytes;
+    const uint64_t sum = conform_count(conform->books) * conform->first.block_bytes;
     for (unsigned i = 0; i < blocks; i++) {
         const bool plugged = conform->books >> i & 1;
         unsigned state = 0;

@@ -145,6 +145,8 @@ bool conform_expect_block(struct conform *conform, unsigned type, unsigned first
  * plugged_size with their sum. */
 bool conform_expect_books(struct conform *conform, unsigned blocks, const char *what);
 
+/* How many blocks the books have as plugged. */
+unsigned conform_count(uint64_t books);
 uint64_t conform_block(const struct conform *conform, unsigned block);
 const char *conform_request_name(unsigned type);
 const char *conform_response_name(int type);

@@ -13,6 +13,7 @@ image_flags_x86_64 := -mno-red-zone -mgeneral-regs-only -mcmodel=small
 
 # What an image has besides its folder.
 image_more_contract := tests/ports/contract.c
+image_more_conform  := $(wildcard conform/*.c) images/contract/arguments.c
 
 # Sanitizers and coverage need a C library: their CFLAGS aren't for images.
 IMAGE_CFLAGS ?= $(if $(DEBUG),-O1,-O2) -g

@@ -44,3 +44,15 @@ unsigned argument_number(const char *name)
         number = number * 10 + (unsigned)(*value - '0');
     return number;
 }
+
+bool argument_text(const char *name, char *to, size_t bytes)
+{
+    const char *value = value_of(name);
+    size_t length = 0;
+    while (value && value[length] && value[length] != ' ' && length + 1 < bytes) {
+        to[length] = value[length];
+        length++;
+    }
+    to[length] = 0;
+    return value != NULL;
+}
