@@ -17,16 +17,16 @@ enum {
 
 /* Says that a chain didn't come back. The device has been reset by then. */
 static void fail_wedged(struct conform *conform, const struct conform_message *message,
-                        enum conform_outcome outcome, const char *what)
+                        enum conform_outcome outcome)
 {
     conform_fail(
         conform,
-        "%s (type %u, %u bytes to read, %u bytes to write): the chain didn't come back%s, status 0x%02x%s; "
-        "expected an answer, and the queue to go on",
-        what, pleat_read_le16(message->request), message->request_bytes, message->room_bytes,
+        "type %u, %u bytes to read, %u to write: the chain didn't come back%s, status 0x%02x%s; expected "
+        "an answer",
+        pleat_read_le16(message->request), message->request_bytes, message->room_bytes,
         outcome == CONFORM_SILENT ? " in time" : "", message->status,
         message->status & PLEAT_VIRTIO_STATUS_NEEDS_RESET
-            ? ": NEEDS_RESET, and only a device reset brought the queue back"
+            ? " (NEEDS_RESET), and the queue was dead until a device reset"
             : "");
 }
 
@@ -46,7 +46,7 @@ static void unknown_types(struct conform *conform)
         struct conform_message message = conform_message(types[i], conform_block(conform, 0), 1);
         const enum conform_outcome outcome = conform_exchange(conform, &message);
         if (outcome != CONFORM_CAME_BACK) {
-            fail_wedged(conform, &message, outcome, "a request of unknown type");
+            fail_wedged(conform, &message, outcome);
             continue;
         }
         if (message.used_bytes < 2 || conform_answer(&message) != ERROR) {
@@ -70,7 +70,7 @@ static void short_requests(struct conform *conform)
         message.request_bytes = sizes[i];
         const enum conform_outcome outcome = conform_exchange(conform, &message);
         if (outcome != CONFORM_CAME_BACK) {
-            fail_wedged(conform, &message, outcome, "a request that is too short");
+            fail_wedged(conform, &message, outcome);
             continue;
         }
         if (message.used_bytes >= 2 && conform_answer(&message) != ERROR) {
@@ -93,7 +93,7 @@ static void short_responses(struct conform *conform)
         message.room_bytes = rooms[i];
         const enum conform_outcome outcome = conform_exchange(conform, &message);
         if (outcome != CONFORM_CAME_BACK) {
-            fail_wedged(conform, &message, outcome, "a request without room for its answer");
+            fail_wedged(conform, &message, outcome);
             continue;
         }
         for (unsigned byte = rooms[i]; byte < CONFORM_MESSAGE_BYTES; byte++) {
@@ -117,7 +117,7 @@ static void expect_ten(struct conform *conform, const struct conform_message *se
     const unsigned type = pleat_read_le16(message.request);
     const enum conform_outcome outcome = conform_exchange(conform, &message);
     if (outcome != CONFORM_CAME_BACK) {
-        fail_wedged(conform, &message, outcome, "a good request");
+        fail_wedged(conform, &message, outcome);
         return;
     }
     if (message.used_bytes != PLEAT_VIRTIO_MEM_RESPONSE_BYTES) {
@@ -206,7 +206,7 @@ static void ten_bytes_of_nack(struct conform *conform)
     expect_ten(conform, &message, NACK, "the run's ring");
 }
 
-#define SECTION "beyond the letter of 5.15"
+#define SECTION "beyond the letter of 5.15; 2.1.2 lets a device ask for a reset"
 
 const struct conform_check conform_checks_of_bad_input[] = {
     {"X4", "a request of unknown type is answered with ERROR, and the queue goes on", SECTION, false,

@@ -176,6 +176,8 @@ static void plugging_does_not_interrupt(struct conform *conform)
     }
     static const unsigned types[] = {PLEAT_VIRTIO_MEM_REQ_PLUG, PLEAT_VIRTIO_MEM_REQ_UNPLUG,
                                      PLEAT_VIRTIO_MEM_REQ_PLUG};
+    /* The interrupt for a size that was requested before may be on its way still. */
+    conform_pause_ns(conform, 200 * MS);
     for (unsigned i = 0; i < 3; i++) {
         conform_pause_ns(conform, 20 * MS);
         (void)conform->environment->interrupts(conform->environment->context);

@@ -29,7 +29,8 @@
 
 #define FRAME_BYTES    UINT64_C(4096)
 #define FUNCTIONS_MOST 256u
-#define NS_OF_RESET    UINT64_C(20000000000)
+/* How long the host may take to answer; it may have a lot to do besides. */
+#define PATIENCE_NS UINT64_C(20000000000)
 
 enum { VECTOR_CONFIG = 0, VECTOR_QUEUE = 1, VECTORS = 2 };
 
@@ -258,7 +259,7 @@ static void ask_requested(void *context, uint64_t bytes)
 static int system_reset(void *context, const struct conform_kept *kept)
 {
     const struct subject *its = context;
-    const uint64_t end_ns = platform_clock_ns() + NS_OF_RESET;
+    const uint64_t end_ns = platform_clock_ns() + PATIENCE_NS;
     *over_reset = (struct over_reset){
         .kept = *kept, .function = its->index, .failed = failed, .numbered = number_before};
     print("want system-reset\n");
@@ -314,6 +315,7 @@ static void run(struct subject *its, const struct over_reset *over)
         .private_storage = private_storage,
         .clock_ns = clock_ns,
         .relax = relax,
+        .patience_ns = PATIENCE_NS,
         .interrupts = its->has_vectors || its->has_pin ? interrupts : NULL,
         .set_vectors = set_vectors,
         .touch = can_touch ? touch : NULL,
