@@ -6,7 +6,6 @@
 #include "tests/support/conform_device.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +14,8 @@
 #include <cmocka.h>
 
 #include <pleat/virtio_in_process.h>
+
+#include "tests/support/touch.h"
 
 #define SHARED_ADDRESS UINT64_C(0x100000)
 #define REGION_ADDRESS UINT64_C(0x140000000)
@@ -533,35 +534,11 @@ static uint32_t interrupts(void *context)
     return causes;
 }
 
-static sigjmp_buf touched;
-
-static void on_fault(int signal)
-{
-    (void)signal;
-    siglongjmp(touched, 1);
-}
-
 static int touch(void *context, uint64_t physical, uint8_t *byte, bool write)
 {
     struct bed *bed = context;
-    volatile uint8_t *at = bed->region + (physical - REGION_ADDRESS);
-    struct sigaction action = {.sa_handler = on_fault}, old_segv, old_bus;
-    volatile int result = PLEAT_E_REFUSED;
     assert_true(physical >= REGION_ADDRESS && physical < REGION_ADDRESS + BLOCKS * BLOCK);
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &old_segv);
-    sigaction(SIGBUS, &action, &old_bus);
-    if (sigsetjmp(touched, 1) == 0) {
-        if (write) {
-            *at = *byte;
-        } else {
-            *byte = *at;
-        }
-        result = PLEAT_OK;
-    }
-    sigaction(SIGSEGV, &old_segv, NULL);
-    sigaction(SIGBUS, &old_bus, NULL);
-    return result;
+    return test_touch(bed->region + (physical - REGION_ADDRESS), byte, write);
 }
 
 static void ask_requested(void *context, uint64_t bytes)
