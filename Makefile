@@ -124,14 +124,14 @@ include images/build.mk
         packages FORCE
 .DELETE_ON_ERROR:
 
-all: $(static) $(shared) $(program) $(tests) $(examples) $(if $(special),,$(images))
+all: $(static) $(shared) $(program) $(tests) $(examples) $(if $(special),,$(images_here))
 everything: all $(benches)
 
 # The Debian packages that the goals at hand need come first, before anything that make could run beside
 # the check: only one of the recipes that run at once can read an answer from the terminal.
 # PACKAGES_CHECKED=1 leaves packages alone.
 goals  := $(or $(MAKECMDGOALS),all)
-groups := build $(if $(filter run,$(goals)),run) $(if $(filter test coverage check,$(goals)),run test) \
+groups := build $(if $(filter run,$(goals)),run) $(if $(filter test coverage check images,$(goals)),run test) \
           $(if $(filter bench,$(goals)),bench) $(if $(filter check format,$(goals)),check)
 packages:
 ifndef PACKAGES_CHECKED
@@ -249,7 +249,7 @@ every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
 wanted := $(program) $(filter $(tests),$(chosen)) $(if $(filter tests/examples/%,$(chosen)),$(examples)) \
 	$(if $(filter tests/qemu/%,$(chosen)),$(images))
-test: $(if $(T),$(wanted),all) $(if $(filter $(debug),$(chosen)),debug-tests)
+test: $(if $(T),,all) $(wanted) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
 		--exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)

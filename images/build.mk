@@ -7,9 +7,12 @@
 image_names := $(patsubst images/%/,%,$(sort $(dir $(wildcard images/*/*.c))))
 
 # For each architecture: which images, and how its code is compiled.
-image_arches  := x86_64
-images_x86_64 := $(image_names)
-image_flags_x86_64 := -mno-red-zone -mgeneral-regs-only -mcmodel=small
+image_arches   := x86_64 aarch64
+images_x86_64  := $(filter-out minimal,$(image_names))
+images_aarch64 := minimal
+image_flags_x86_64  := -mno-red-zone -mgeneral-regs-only -mcmodel=small
+# gcc's limits.h goes on to the C library's, which isn't there for other architectures, unless it has been.
+image_flags_aarch64 := -D_LIBC_LIMITS_H_ -mgeneral-regs-only -mno-outline-atomics -mstrict-align
 
 # What an image has besides its folder.
 image_more_contract := tests/ports/contract.c
@@ -32,6 +35,8 @@ image_common = $(sort $(wildcard core/*.c drivers/*.c drivers/*/*.c ports/bare/*
 image_linted = $(filter-out $(all_c),$(filter %.c,$(call image_common,$(1)) $(foreach i,$(images_$(1)),$(call image_sources,$(i)))))
 
 images := $(foreach a,$(image_arches),$(foreach i,$(images_$(a)),$(call image_elf,$(a),$(i))))
+# Those for which no other compiler is needed.
+images_here := $(foreach i,$(images_$(host_arch)),$(call image_elf,$(host_arch),$(i)))
 
 .PHONY: images
 images: $(images)
