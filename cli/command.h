@@ -27,6 +27,7 @@ int pleat_usage_error(const char *command, const char *format, ...) __attribute_
 /** Prints "pleat COMMAND: ..." with the message; returns PLEAT_EXIT_FAILED. */
 int pleat_command_failed(const char *command, const struct pleat_message *message);
 
+int pleat_command_drive(int argc, char **argv);
 int pleat_command_replay(int argc, char **argv);
 int pleat_command_trace(int argc, char **argv);
 int pleat_command_run(int argc, char **argv);

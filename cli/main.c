@@ -13,6 +13,7 @@
 
 static const struct pleat_command commands[] = {
     {"run", "run a machine and its monitor", pleat_command_run},
+    {"drive", "grow, shrink and watch the memory devices of a running QEMU", pleat_command_drive},
     {"replay", "measure the core with a recorded or synthetic workload", pleat_command_replay},
     {"trace", "look into a recorded page-allocation trace, or cut a part out of it", pleat_command_trace},
 };

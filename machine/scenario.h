@@ -35,6 +35,11 @@ struct pleat_scenario_ops {
      */
     int (*command)(void *context, const char *line, char *output, size_t output_bytes,
                    struct pleat_message *message);
+    /**
+     * Whether what is driven has this command at all. A line that it doesn't have is passed over with the
+     * expectations that follow it; `knows` has said so to whoever looks on. NULL: it has all of them.
+     */
+    bool (*knows)(void *context, const char *line);
     /** The plugged size of a device. Errors: NOT_FOUND. */
     int (*device_bytes)(void *context, const char *device, uint64_t *bytes, struct pleat_message *message);
     /** No driver has anything left to do. NULL: wait-settled is refused. */

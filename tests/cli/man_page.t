@@ -44,7 +44,7 @@ faults=$(printf '%s\n' "$run_help" | awk '/^Faults/ { on = 1; next } /^$/ { on =
 named fault $faults
 known fault "$(sed -n '/^\.Sh FAULTS/,/^\.El/s/^\.It Cm //p' $page | tr -d , )" "$faults"
 
-for command in replay trace; do
+for command in drive replay trace; do
     # shellcheck disable=SC2046
     named "option of $command" $("$pleat" help $command | grep -oE -e '--[a-z-]+' | sort -u)
 done

@@ -76,7 +76,19 @@ static void print(void *context, const char *line)
     snprintf(toy->printed + length, sizeof toy->printed - length, "%s\n", line);
 }
 
-static const struct pleat_scenario_ops toy_ops = {command, device_bytes, settled, run_until, print};
+/* The toy has no `info`. */
+static bool knows(void *context, const char *line)
+{
+    (void)context;
+    return strncmp(line, "info", 4) != 0;
+}
+
+static const struct pleat_scenario_ops toy_ops = {.command = command,
+                                                  .knows = knows,
+                                                  .device_bytes = device_bytes,
+                                                  .settled = settled,
+                                                  .run_until = run_until,
+                                                  .print = print};
 
 static int run(struct toy *toy, const char *text, struct pleat_message *message)
 {
@@ -182,6 +194,27 @@ static void a_scenario_with_a_mistake_does_not_begin(void **state)
     assert_int_equal(pleat_scenario_parse(&scenario, "bad", "a\0b", 3, NULL), PLEAT_E_INVALID);
 }
 
+static void a_command_that_is_not_known_is_passed_over_with_its_expectations(void **state)
+{
+    (void)state;
+    struct toy toy = {0};
+    struct pleat_message message;
+
+    assert_int_equal(run(&toy,
+                         "info blocks\n"
+                         "expect Memory blocks\n"
+                         "expect-not anything\n"
+                         "expect-error anything\n"
+                         "qom-set vm0 requested-size 5\n"
+                         "expect set to 5\n",
+                         &message),
+                     PLEAT_OK);
+    assert_int_equal(toy.commands, 1);
+    /* What follows a command that is known counts again. */
+    assert_int_equal(run(&toy, "info blocks\nqom-set vm0 requested-size 5\nexpect set to 6\n", &message),
+                     PLEAT_E_PROTOCOL);
+}
+
 static void a_file_is_loaded_and_a_missing_one_is_named(void **state)
 {
     (void)state;
@@ -208,6 +241,7 @@ int main(void)
         cmocka_unit_test(commands_waits_and_expectations_run_in_order),
         cmocka_unit_test(what_fails_is_named_with_its_line),
         cmocka_unit_test(a_scenario_with_a_mistake_does_not_begin),
+        cmocka_unit_test(a_command_that_is_not_known_is_passed_over_with_its_expectations),
         cmocka_unit_test(a_file_is_loaded_and_a_missing_one_is_named),
     };
     return cmocka_run_group_tests_name("machine scenario", tests, NULL, NULL);
