@@ -125,11 +125,6 @@ void apic_send(uint32_t id, unsigned vector)
     send(id, COMMAND_FIXED | vector);
 }
 
-void apic_send_others(unsigned vector)
-{
-    send(0, COMMAND_TO_OTHERS | COMMAND_FIXED | vector);
-}
-
 void apic_send_reset(uint32_t id)
 {
     send(id, COMMAND_INIT);

@@ -18,7 +18,6 @@ uint32_t apic_id(void);
 void apic_end_of_interrupt(void);
 
 void apic_send(uint32_t id, unsigned vector);
-void apic_send_others(unsigned vector);
 /* Resets a CPU, and lets it begin at `page` << 12, in real mode. */
 void apic_send_reset(uint32_t id);
 void apic_send_start(uint32_t id, unsigned page);

@@ -26,6 +26,7 @@
 #define START_AGAIN_NS UINT64_C(20000000)
 #define START_NS       UINT64_C(2000000000)
 
+_Static_assert(PLATFORM_CPUS <= 64, "one word has a bit for each");
 _Static_assert(offsetof(struct cpu, number) == X86_CPU_NUMBER, "pleat_port.h");
 _Static_assert(offsetof(struct cpu, flags) == X86_CPU_FLAGS, "pleat_port.h");
 _Static_assert(offsetof(struct cpu, answered) == X86_CPU_ANSWERED, "pleat_port.h");
@@ -59,14 +60,29 @@ void cpus_fence(void)
 {
     unsigned long wanted = __atomic_add_fetch(&x86_asked, 1, __ATOMIC_SEQ_CST);
 
-    if (platform.cpus > 1)
-        apic_send_others(VECTOR_ASK);
+    unsigned me = pleat_port_cpu();
+    uint64_t awake = 0;
+
+    for (unsigned i = 0; i < platform.cpus; i++) {
+        if (i != me && !__atomic_load_n(&cpus[i].asleep, __ATOMIC_SEQ_CST)) {
+            awake |= UINT64_C(1) << i;
+            apic_send(cpus[i].apic_id, VECTOR_ASK);
+        }
+    }
     x86_answer();
     for (unsigned i = 0; i < platform.cpus; i++) {
-        while ((long)(__atomic_load_n(&cpus[i].answered, __ATOMIC_ACQUIRE) - wanted) < 0)
+        while (awake >> i & 1 && (long)(__atomic_load_n(&cpus[i].answered, __ATOMIC_ACQUIRE) - wanted) < 0)
             pleat_port_pause();
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void cpus_awake(struct cpu *me)
+{
+    if (!me->asleep)
+        return;
+    __atomic_store_n(&me->asleep, false, __ATOMIC_SEQ_CST);
+    x86_answer();
 }
 
 void cpus_flush(void)
@@ -247,9 +263,10 @@ void platform_idle(uint64_t until_ns)
                 break;
             apic_timer(until_ns - now);
         }
-        /* Nothing comes between these two. */
+        __atomic_store_n(&me->asleep, true, __ATOMIC_SEQ_CST);
+        /* Nothing comes between the first two. */
         __asm__ volatile("sti; hlt; cli" ::: "memory");
-        /* The timer has no more to say than what time it is. */
+        cpus_awake(me);
     }
     if (until_ns != UINT64_MAX)
         apic_timer(0);

@@ -27,6 +27,8 @@ struct cpu {
     /* Upper ends of its stacks. The second fault stack is below the first one. */
     uint64_t stack, fault_stack;
     bool running;
+    /* Since its last barrier it has done nothing, and won't before its next one. */
+    bool asleep;
     /* An interrupt has come since platform_wake_begin(). */
     bool woken;
     /* What it was given to run; NULL: it idles. */
@@ -43,6 +45,9 @@ void cpus_make_stacks(struct cpu *cpu);
 /* Starts all others that the table names; `page` is a frame below 1 MiB that may be written to. 0: there is
  * none. */
 void cpus_start(const struct acpi *acpi, uint64_t page);
+
+/* The first thing in an interrupt: it may have ended this CPU's sleep. */
+void cpus_awake(struct cpu *me);
 
 /* Every CPU has passed a full barrier when this returns, and with flush its TLB has forgotten all that isn't
  * global. Any number of CPUs may be in it at once, with interrupts on or off. */

@@ -222,6 +222,7 @@ void interrupt(struct frame *frame)
         exception(frame);
         return;
     }
+    cpus_awake(me);
     if (vector == VECTOR_SPURIOUS)
         return;
     if (vector == VECTOR_ASK) {

@@ -147,7 +147,7 @@ static void fence_on_one_cpu(void *argument, unsigned cpu)
 {
     struct fenced *fenced = argument;
     const struct pleat_port *port = fenced->everywhere.contract->port;
-    uint64_t end = port->clock_ns ? port->clock_ns(port->context) + UINT64_C(3000000000) : 0;
+    uint64_t end = port->clock_ns ? port->clock_ns(port->context) + UINT64_C(2000000000) : 0;
 
     if (cpu) {
         while (atomic_load(&fenced->left))
@@ -156,7 +156,7 @@ static void fence_on_one_cpu(void *argument, unsigned cpu)
     }
     for (unsigned i = 0; i < 3000 && !fenced->everywhere.broken; i++) {
         /* Emulated CPUs that share few real ones wait for their turn at each visit. */
-        if (i >= 50 && port->clock_ns && port->clock_ns(port->context) > end)
+        if (i >= 20 && port->clock_ns && port->clock_ns(port->context) > end)
             break;
         visit(fenced);
         linger(i % 64);
