@@ -147,6 +147,7 @@ _Noreturn void boot(void)
     apic_measure_timer();
     ioapic_find(&acpi);
     pci_find(&acpi);
+    pci_assign(&acpi, start.memory, start.memory_count);
     cpus_start(&acpi, low_frame());
     __asm__ volatile("sti");
     platform_exit((unsigned)image_main());

@@ -22,7 +22,8 @@
 #define MSR_GS_BASE 0xc0000101u
 #define CR4_PGE     0x80u
 
-#define RESET_NS       UINT64_C(10000000)
+/* Since the P6, a reset takes no time that matters; before, it was 10 ms. */
+#define RESET_NS       UINT64_C(100000)
 #define START_AGAIN_NS UINT64_C(20000000)
 #define START_NS       UINT64_C(2000000000)
 

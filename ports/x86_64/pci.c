@@ -11,11 +11,13 @@
 #define PORT_ADDRESS 0xcf8
 #define PORT_DATA    0xcfc
 
-#define ID       0x00u
-#define HEADER   0x0eu
-#define NOBODY   0xffffu
-#define MANY     0x80u
-#define ALL_ONES 0xffffffffu
+#define ID            0x00u
+#define HEADER        0x0eu
+#define SECONDARY     0x19u
+#define HEADER_BRIDGE 0x01u
+#define NOBODY        0xffffu
+#define MANY          0x80u
+#define ALL_ONES      0xffffffffu
 
 static struct {
     volatile unsigned char *at;
@@ -23,6 +25,8 @@ static struct {
     uint8_t first, last;
 } spaces[ACPI_ECAMS];
 static unsigned space_count;
+static uint64_t used[ACPI_ECAMS][4];
+static bool scanned;
 static bool by_ports;
 
 static bool ports_are_there(void)
@@ -132,14 +136,30 @@ void platform_pci_write(const struct platform_pci *function, unsigned offset, un
     }
 }
 
+/* Buses that have something, or may get it: all at first, because further root buses are behind no bridge. */
+static bool is_used(unsigned space, unsigned bus)
+{
+    return !scanned || used[space][bus / 64] >> (bus % 64) & 1;
+}
+
+static void set_used(unsigned space, unsigned bus)
+{
+    used[space][bus / 64] |= UINT64_C(1) << (bus % 64);
+}
+
+static void look_behind(unsigned space, const struct platform_pci *at)
+{
+    if ((platform_pci_read(at, HEADER, 1) & 0x7f) == HEADER_BRIDGE)
+        set_used(space, platform_pci_read(at, SECONDARY, 1));
+}
+
 unsigned platform_pci_list(struct platform_pci *list, unsigned most)
 {
     unsigned count = 0;
 
-    /* Every bus, not only those that bridges lead to: further root buses are behind none. */
     for (unsigned i = 0; i < space_count; i++) {
         for (unsigned bus = spaces[i].first; bus <= spaces[i].last; bus++) {
-            for (unsigned slot = 0; slot < 256; slot++) {
+            for (unsigned slot = 0; slot < 256 && is_used(i, bus); slot++) {
                 struct platform_pci at = {.segment = spaces[i].segment,
                                           .bus = (uint8_t)bus,
                                           .device = (uint8_t)(slot >> 3),
@@ -149,6 +169,8 @@ unsigned platform_pci_list(struct platform_pci *list, unsigned most)
                         slot += 7;
                     continue;
                 }
+                set_used(i, bus);
+                look_behind(i, &at);
                 if (count < most)
                     list[count] = at;
                 count++;
@@ -157,5 +179,6 @@ unsigned platform_pci_list(struct platform_pci *list, unsigned most)
             }
         }
     }
+    scanned = true;
     return count;
 }

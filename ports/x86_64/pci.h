@@ -9,5 +9,8 @@
 
 /* Finds configuration space: as the table says, or by the ports of old. */
 void pci_find(const struct acpi *acpi);
+/* Gives addresses to functions that have none, where neither firmware's map of memory nor another function
+ * has anything. Before anybody uses them. */
+void pci_assign(const struct acpi *acpi, const struct boot_memory *memory, unsigned memory_count);
 
 #endif

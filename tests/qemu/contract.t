@@ -22,4 +22,6 @@ contract 'interrupts of a device, q35' 2 device=edu -M q35 -cpu max -m 256M -dev
 contract 'interrupts of a device, pc' 2 device=edu -M pc -cpu max -m 256M -device edu
 contract 'interrupts of a device behind bridges' 2 device=edu -M q35 -cpu max -m 256M \
     -device pcie-root-port,id=rp -device pcie-pci-bridge,id=bridge,bus=rp -device edu,bus=bridge,addr=3
+contract 'interrupts of a device that firmware has not seen' 1 device=edu -M q35 -bios qboot.rom -cpu max -m 256M \
+    -device edu
 done_testing
