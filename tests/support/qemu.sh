@@ -19,16 +19,45 @@ qemu_dimm='-M q35 -cpu max -m 1G,slots=1,maxmem=8G -object memory-backend-ram,id
     -device pc-dimm,memdev=ram1'
 
 # qemu_start IMAGE ARGUMENTS OPTION...: starts a machine (its process id: $qemu_pid) that boots build/IMAGE.elf with
-# these arguments; the console goes to $dir/console. Without options it is $qemu_machine.
+# these arguments; the console goes to $dir/console, and is a socket there, too. QMP is at $dir/qmp. Without options
+# it is $qemu_machine.
 qemu_start() {
     qemu_image=$1 qemu_arguments=$2
     shift 2
+    rm -f "$dir/console"
     [ $# -gt 0 ] || set -- $qemu_machine
     qemu-system-x86_64 -accel tcg,thread=multi -nodefaults -display none -no-reboot \
-        -serial "file:$dir/console" -device isa-debug-exit,iobase=0xf4,iosize=4 \
+        -chardev "socket,id=console,path=$dir/console.socket,server=on,wait=off,logfile=$dir/console" \
+        -serial chardev:console -qmp "unix:$dir/qmp,server=on,wait=off" -device isa-debug-exit,iobase=0xf4,iosize=4 \
         -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" "$@" \
         </dev/null >"$dir/qemu.out" 2>&1 &
     qemu_pid=$!
+}
+
+# qemu_type TEXT: types it at the console.
+qemu_type() {
+    printf '%s' "$1" | timeout 5 socat -u - "UNIX-CONNECT:$dir/console.socket"
+}
+
+# qmp COMMAND: sends one command, as JSON, and prints the answer.
+qmp() {
+    printf '%s\n' '{"execute": "qmp_capabilities"}' "$1" | timeout 20 socat -t 0.2 - "UNIX-CONNECT:$dir/qmp" | sed 1,2d
+}
+
+# qemu_resize ID BYTES: asks the guest for another size of a memory device.
+qemu_resize() {
+    qmp '{"execute": "qom-set", "arguments": {"path": "/machine/peripheral/'"$1"'", "property": "requested-size",
+        "value": '"$2"'}}' | tr -d '\n'
+}
+
+# qemu_wait PATTERN [COUNT]: waits for so many lines on the console that match the extended regular expression.
+qemu_wait() {
+    qemu_tries=0
+    until [ "$(grep -acE -e "$1" "$dir/console" 2>/dev/null || true)" -ge "${2:-1}" ] 2>/dev/null; do
+        kill -0 $qemu_pid 2>/dev/null && [ $qemu_tries -lt $((qemu_patience * 20)) ] || return 1
+        qemu_tries=$((qemu_tries + 1))
+        sleep 0.05
+    done
 }
 
 # qemu_end: waits for the machine's end. $qemu_code is the image's own code, "killed" if the machine had to be ended,
