@@ -397,6 +397,36 @@ static void order_of_checks(struct conform *conform)
     conform_expect_books(conform, 8, "after all these");
 }
 
+void conform_learn(struct conform *conform)
+{
+    const char *why = "";
+    if (conform_begin(conform) &&
+        conform_send(conform, PLUG, conform_block(conform, 0), 2, NULL, &why) == ACK &&
+        conform_send(conform, UNPLUG, conform_block(conform, 0), 1, NULL, &why) == NACK) {
+        conform->refuses_unrequested = true;
+    }
+}
+
+/* What conform_learn() has found out, and that the way out is open. */
+static void unplugging_below_requested(struct conform *conform)
+{
+    const bool refuses = conform->refuses_unrequested;
+    const char *why = "";
+    if (!conform_begin(conform) || !prepare(conform, PLUG, 0, 4)) {
+        return;
+    }
+    conform->refuses_unrequested = false;
+    const int answer = conform_send(conform, UNPLUG, conform_block(conform, 0), 1, NULL, &why);
+    conform->refuses_unrequested = refuses;
+    if (answer != (refuses ? NACK : ACK)) {
+        conform_fail(conform, "an UNPLUG below requested_size: got %s, expected %s", why,
+                     refuses ? "NACK, as before" : "ACK or NACK");
+    }
+    conform_expect_books(conform, 8, "after it");
+    conform_expect(conform, UNPLUG_ALL, 0, 0, ACK, "below requested_size");
+    conform_note(conform, "such an UNPLUG is %s", refuses ? "NACK" : "ACK");
+}
+
 const struct conform_check conform_checks_of_requests[] = {
     {"D-PLUG1 D-PLUG2", "PLUG looks only at type and request data, in any number of buffers",
      "5.15.6, PLUG request", false, plug_ignores},
@@ -424,6 +454,8 @@ const struct conform_check conform_checks_of_requests[] = {
     {"D-STATE4 D-STATE5", "STATE is PLUGGED, UNPLUGGED or MIXED, as it is", "5.15.6, STATE request", false,
      state_says_what_is},
     {"X5", "PLUG over the quota is NACK", "beyond the letter of 5.15", false, over_quota_is_nack},
+    {"X8", "an UNPLUG below requested_size is ACK or NACK, and UNPLUG_ALL is ACK",
+     "beyond the letter of 5.15", false, unplugging_below_requested},
     {"X1 D-PLUG3 D-PLUG4", "a bad range or a plugged block is ERROR where the quota is used up, too",
      "5.15.6, PLUG request", false, order_of_checks},
     {NULL, NULL, NULL, false, NULL}};

@@ -262,6 +262,8 @@ int conform_run(const struct conform_environment *environment, const char *only,
         /* The one check that needs no request, and may say why there can be none. */
         run_checks(&conform, conform_checks_of_config, conform.looks ? "D-CFG5" : "");
     } else {
+        begin_check(&conform);
+        conform_learn(&conform);
         for (unsigned i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
             run_checks(&conform, lists[i], only);
         }

@@ -385,7 +385,7 @@ static enum conform_outcome await(struct conform *conform, struct conform_messag
     }
 }
 
-enum conform_outcome conform_exchange(struct conform *conform, struct conform_message *message)
+static enum conform_outcome exchange(struct conform *conform, struct conform_message *message)
 {
     const struct pleat_virtio_transport *transport = conform->transport;
     uint8_t *shared = (uint8_t *)conform->environment->shared + conform->ring_bytes;
@@ -420,6 +420,21 @@ enum conform_outcome conform_exchange(struct conform *conform, struct conform_me
         follow(conform, message);
     }
     conform_look(conform);
+    return outcome;
+}
+
+enum conform_outcome conform_exchange(struct conform *conform, struct conform_message *message)
+{
+    const uint64_t requested = conform->config.requested_bytes;
+    const bool asks = conform->refuses_unrequested && conform->environment->ask_requested &&
+                      pleat_read_le16(message->request) == PLEAT_VIRTIO_MEM_REQ_UNPLUG;
+    if (asks) {
+        (void)conform_request_bytes(conform, 0);
+    }
+    const enum conform_outcome outcome = exchange(conform, message);
+    if (asks) {
+        (void)conform_request_bytes(conform, requested);
+    }
     return outcome;
 }
 

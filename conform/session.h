@@ -65,6 +65,8 @@ struct conform {
     bool books_unknown;
     unsigned window;
     unsigned quota;
+    /* The device refuses to unplug below what is requested (X8): UNPLUGs are sent with nothing requested. */
+    bool refuses_unrequested;
     uint64_t busy_answers;
     uint64_t resets_forced; /* because the device didn't answer */
 
@@ -169,6 +171,9 @@ bool conform_fill(struct conform *conform, unsigned block, uint8_t salt);
 bool conform_still_filled(struct conform *conform, unsigned block, uint8_t salt, const char *when);
 /* Can memory be touched here? If not, the check is skipped. */
 bool conform_can_touch(struct conform *conform);
+
+/* Finds out, before any check, in what a device may choose. */
+void conform_learn(struct conform *conform);
 
 /* --- Checks --------------------------------------------------------------------------------------------- */
 

@@ -193,6 +193,16 @@ static int handle(void *context, const void *bytes, size_t request_bytes,
             return answer(response, ERROR, 0);
         }
         break;
+    case FAULT_UNPLUG_BELOW_IS_ERROR:
+        if (type == UNPLUG && plugged <= requested) {
+            return answer(response, ERROR, 0);
+        }
+        break;
+    case FAULT_UNPLUG_ALL_BELOW_IS_NACK:
+        if (type == UNPLUG_ALL && plugged && plugged < requested) {
+            return answer(response, NACK, 0);
+        }
+        break;
     case FAULT_QUOTA_BEFORE_STATE:
         if (over && blocks && address % BLOCK == 0 && address >= REGION_ADDRESS &&
             address - REGION_ADDRESS + blocks * BLOCK <= pleat_virtio_mem_device_usable_bytes(bed->device)) {
