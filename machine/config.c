@@ -34,6 +34,7 @@ struct parse {
     unsigned object_count;
     const char *device[PLEAT_MACHINE_DEVICES_MAX];
     unsigned device_count;
+    bool serial_stdio, monitor_given;
 };
 
 /* Copies TEXT into a field; what is too long for it is refused. */
@@ -538,6 +539,33 @@ static bool backend_in_use(const struct pleat_machine_config *config, const char
     return false;
 }
 
+/* A device that says nothing here: by it a guest of QEMU ends with an exit code. */
+static const char exit_device[] = "isa-debug-exit";
+
+static bool is_exit_device(const char *text)
+{
+    const size_t length = strcspn(text, ",");
+
+    return length == sizeof exit_device - 1 && !strncmp(text, exit_device, length);
+}
+
+static int read_exit_device(const char *text, struct pleat_message *message)
+{
+    static const struct pleat_option_key keys[] = {
+        {.name = "driver", .type = PLEAT_OPTION_STRING},
+        {.name = "id", .type = PLEAT_OPTION_STRING},
+        {.name = "iobase", .type = PLEAT_OPTION_NUMBER, .maximum = UINT16_MAX},
+        {.name = "iosize", .type = PLEAT_OPTION_NUMBER, .maximum = UINT16_MAX},
+    };
+    struct pleat_options options;
+    int error = pleat_options_parse(&options, "-device", text, "driver", message);
+
+    if (!error)
+        error = pleat_options_check(&options, keys, COUNT(keys), message);
+    pleat_options_free(&options);
+    return error;
+}
+
 static int read_devices(struct parse *parse, struct pleat_message *message)
 {
     struct pleat_machine_config *config = parse->config;
@@ -598,6 +626,44 @@ static int read_qmp(struct parse *parse, const char *text, struct pleat_message 
     return error;
 }
 
+/* The guest here has no serial line: where QEMU's would go says nothing, but who reads stdin does. */
+static int read_serial(struct parse *parse, const char *text, struct pleat_message *message)
+{
+    static const char *const alone[] = {"none", "null", "vc", "pty", "stdio", "mon:stdio"};
+    static const char *const with_more[] = {"file:", "pipe:", "chardev:", "unix:", "tcp:", "telnet:", "udp:"};
+    char quoted[PLEAT_QUOTE_BYTES];
+
+    for (size_t i = 0; i < COUNT(alone); i++) {
+        if (strcmp(text, alone[i]))
+            continue;
+        if (!strcmp(text, "stdio"))
+            parse->serial_stdio = true;
+        return PLEAT_OK;
+    }
+    for (size_t i = 0; i < COUNT(with_more); i++)
+        if (!strncmp(text, with_more[i], strlen(with_more[i])) && text[strlen(with_more[i])])
+            return PLEAT_OK;
+    return pleat_message_set(
+        message, PLEAT_E_INVALID,
+        "expects none, null, vc, pty, stdio, mon:stdio, file:PATH, pipe:PATH, chardev:ID, "
+        "unix:PATH, tcp:, telnet: or udp: and an address, found %s",
+        pleat_quote(quoted, text));
+}
+
+/* As QEMU has it: stdin belongs to one of them, and to the guest's line if the monitor isn't named. */
+static int settle_stdio(struct parse *parse, struct pleat_message *message)
+{
+    struct pleat_monitor_config *monitor = &parse->config->monitor;
+
+    if (parse->serial_stdio && parse->monitor_given && monitor->stdio)
+        return pleat_message_set(
+            message, PLEAT_E_INVALID,
+            "-monitor stdio: cannot use stdio by multiple character devices: -serial stdio");
+    if (parse->serial_stdio)
+        monitor->stdio = false;
+    return PLEAT_OK;
+}
+
 static int read_monitor(struct parse *parse, const char *text, struct pleat_message *message)
 {
     char quoted[PLEAT_QUOTE_BYTES];
@@ -606,6 +672,7 @@ static int read_monitor(struct parse *parse, const char *text, struct pleat_mess
         return pleat_message_set(message, PLEAT_E_INVALID, "-monitor: expected stdio or none, found %s",
                                  pleat_quote(quoted, text));
     parse->config->monitor.stdio = !strcmp(text, "stdio");
+    parse->monitor_given = true;
     return PLEAT_OK;
 }
 
@@ -917,6 +984,8 @@ static int keep_object(struct parse *parse, const char *text, struct pleat_messa
 
 static int keep_device(struct parse *parse, const char *text, struct pleat_message *message)
 {
+    if (is_exit_device(text))
+        return read_exit_device(text, message);
     return keep_more(parse->device, &parse->device_count, PLEAT_MACHINE_DEVICES_MAX, text, message);
 }
 
@@ -1002,10 +1071,13 @@ static const struct {
     {"uuid", NULL, VALUE, read_nothing, NULL, NULL},
     {"rtc", NULL, VALUE, read_nothing, NULL, NULL},
     {"boot", NULL, VALUE, read_nothing, NULL, NULL},
+    {"kernel", NULL, VALUE, read_nothing, NULL, NULL},
+    {"append", NULL, VALUE, read_nothing, NULL, NULL},
+    {"initrd", NULL, VALUE, read_nothing, NULL, NULL},
     {"msg", NULL, VALUE, read_nothing, NULL, NULL},
     {"display", NULL, VALUE, read_none_only, NULL, NULL},
     {"vga", NULL, VALUE, read_none_only, NULL, NULL},
-    {"serial", NULL, VALUE, read_none_only, NULL, NULL},
+    {"serial", NULL, VALUE, read_serial, NULL, NULL},
     {"parallel", NULL, VALUE, read_none_only, NULL, NULL},
     {"net", NULL, VALUE, read_none_only, NULL, NULL},
     {"nic", NULL, VALUE, read_none_only, NULL, NULL},
@@ -1058,7 +1130,9 @@ static int read_all(struct parse *parse, int argc, char *const *argv, struct ple
             return taken;
         i += taken;
     }
-    int error = read_memory(config, parse->memory ? parse->memory : "", message);
+    int error = settle_stdio(parse, message);
+    if (!error)
+        error = read_memory(config, parse->memory ? parse->memory : "", message);
     if (!error)
         error = pleat_config_read_smp(config, parse->smp ? parse->smp : "1", message);
     if (!error)

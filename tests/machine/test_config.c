@@ -112,6 +112,39 @@ static void options_that_say_nothing_here_are_accepted(void **state)
     free(config);
 }
 
+static void the_command_line_that_boots_an_image_in_QEMU_is_accepted(void **state)
+{
+    (void)state;
+    static const char line[] =
+        "-accel tcg,thread=multi -nodefaults -nographic -display none -no-reboot -M q35 -cpu max -smp 2 "
+        "-m 1G,maxmem=8G -object memory-backend-memfd,id=vmem0,size=4G,reserve=off "
+        "-device virtio-mem-pci,id=vm0,memdev=vmem0,requested-size=0 -qmp unix:S.qmp,server=on,wait=off "
+        "-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel build/pleat-guest.elf -append run -initrd none";
+    static const struct {
+        const char *serial;
+        bool prompt;
+    } cases[] = {
+        {"", true},
+        {" -serial none", true},
+        {" -serial file:serial.log", true},
+        {" -serial mon:stdio", true},
+        {" -serial stdio -monitor none", false},
+        /* QEMU gives stdin to the guest's serial line then. */
+        {" -serial stdio", false},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char whole[sizeof line + 64];
+        snprintf(whole, sizeof whole, "%s%s", line, cases[i].serial);
+        struct pleat_machine_config *config = good(whole);
+        assert_int_equal(config->device_count, 1);
+        assert_string_equal(config->device[0].id, "vm0");
+        assert_false(config->backend[0].reserve);
+        assert_int_equal(config->monitor.stdio, cases[i].prompt);
+        free(config);
+    }
+}
+
 static void memory_sizes_have_the_units_of_QEMU(void **state)
 {
     (void)state;
@@ -275,7 +308,7 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
     static const struct {
         const char *line, *because;
     } cases[] = {
-        {"-kernel bzImage", "'-kernel': Pleat has no such option"},
+        {"-hda disk", "'-hda': Pleat has no such option"},
         {"-drive file=x", "'-drive'"},
         {"guest.img", "expected an option, found 'guest.img'"},
         {"-", "expected an option"},
@@ -344,6 +377,13 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
         {"-device virtio-mem-pci,id=v,memdev=m", "Device 'm' not found"},
         {"-device virtio-mem-pci,id=v,memdev=m,dynamic-memslots=on", "'dynamic-memslots'"},
         {"-device virtio-mem-pci,id=v,memdev=m,color=red", "'color'"},
+        {"-device isa-debug-exit,iobase=0xf4,color=red", "'color'"},
+        {"-device isa-debug-exit,iobase=0x10000", "'iobase'"},
+        {"-device isa-debug-exits", "'isa-debug-exits' is not a valid device model name"},
+        {"-serial stdio -monitor stdio", "cannot use stdio by multiple character devices"},
+        {"-serial paper", "-serial: expects none, null, vc, pty, stdio, mon:stdio"},
+        {"-serial file:", "found 'file:'"},
+        {"-kernel", "-kernel: requires an argument"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -467,6 +507,7 @@ int main(void)
         cmocka_unit_test(the_golden_command_line_is_understood),
         cmocka_unit_test(without_options_a_machine_is_as_small_as_that_of_QEMU),
         cmocka_unit_test(options_that_say_nothing_here_are_accepted),
+        cmocka_unit_test(the_command_line_that_boots_an_image_in_QEMU_is_accepted),
         cmocka_unit_test(memory_sizes_have_the_units_of_QEMU),
         cmocka_unit_test(a_CPU_topology_is_completed_as_in_QEMU),
         cmocka_unit_test(CPUs_that_no_node_claims_follow_their_sockets),
