@@ -120,7 +120,7 @@ include images/build.mk
 
 # ---- Building -----------------------------------------------------------------------------------------
 
-.PHONY: all everything guest lint run test debug-tests bench check coverage size format install clean help \
+.PHONY: all everything guest lint run run-qemu test debug-tests bench check coverage size format install clean help \
         packages FORCE
 .DELETE_ON_ERROR:
 
@@ -131,7 +131,8 @@ everything: all $(benches)
 # the check: only one of the recipes that run at once can read an answer from the terminal.
 # PACKAGES_CHECKED=1 leaves packages alone.
 goals  := $(or $(MAKECMDGOALS),all)
-groups := build $(if $(filter run,$(goals)),run) $(if $(filter test coverage check images,$(goals)),run test) \
+groups := build $(if $(filter run,$(goals)),run) $(if $(filter run-qemu,$(goals)),qemu) \
+          $(if $(filter test coverage check images,$(goals)),run test) \
           $(if $(filter bench,$(goals)),bench) $(if $(filter check format,$(goals)),check)
 packages:
 ifndef PACKAGES_CHECKED
@@ -241,6 +242,9 @@ $(linted): $(BUILD)/lint/%.ok: %.c $(BUILD)/obj/%.o $(lint_settings)
 run: all
 	@[ -x scripts/run-demo ] || { echo 'make run: scripts/run-demo is missing from this tree' >&2; exit 1; }
 	@BUILD=$(BUILD) scripts/run-demo
+
+run-qemu: $(program) $(BUILD)/pleat-guest.elf
+	@BUILD=$(BUILD) scripts/run-qemu
 
 # Every test; T=TEXT builds and runs only those whose name contains TEXT. The model tests of the core and the
 # tests of the hosted port run a second time in a debug build, under the name build/debug/tests/...

@@ -9,6 +9,6 @@ for target in all run test bench check install help; do
     has "help names $target" "$named" "^$target\$"
 done
 for target in $named; do
-    ok "there is a target $target" grep -q "^$target:" Makefile
+    ok "there is a target $target" grep -q "^$target:" Makefile images/build.mk
 done
 done_testing
