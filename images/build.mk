@@ -7,12 +7,16 @@
 image_names := $(patsubst images/%/,%,$(sort $(dir $(wildcard images/*/*.c))))
 
 # For each architecture: which images, and how its code is compiled.
-image_arches   := x86_64 aarch64
+image_arches   := x86_64 aarch64 riscv64
 images_x86_64  := $(filter-out minimal,$(image_names))
 images_aarch64 := minimal
+images_riscv64 := contract core
 image_flags_x86_64  := -mno-red-zone -mgeneral-regs-only -mcmodel=small
 # gcc's limits.h goes on to the C library's, which isn't there for other architectures, unless it has been.
 image_flags_aarch64 := -D_LIBC_LIMITS_H_ -mgeneral-regs-only -mno-outline-atomics -mstrict-align
+# No floating point; clang 14 doesn't know that reading CSRs is an extension.
+image_flags_riscv64 := -D_LIBC_LIMITS_H_ -mabi=lp64 -mcmodel=medany \
+                       $(if $(findstring clang,$(CC)),-march=rv64imac,-march=rv64imac_zicsr_zifencei)
 
 # What an image has besides its folder.
 image_more_contract := tests/ports/contract.c
