@@ -8,8 +8,8 @@ image_names := $(patsubst images/%/,%,$(sort $(dir $(wildcard images/*/*.c))))
 
 # For each architecture: which images, and how its code is compiled.
 image_arches   := x86_64 aarch64 riscv64
-images_x86_64  := $(filter-out minimal,$(image_names))
-images_aarch64 := minimal
+images_x86_64  := $(image_names)
+images_aarch64 := contract core guest
 images_riscv64 := contract core
 image_flags_x86_64  := -mno-red-zone -mgeneral-regs-only -mcmodel=small
 # gcc's limits.h goes on to the C library's, which isn't there for other architectures, unless it has been.

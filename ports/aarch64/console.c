@@ -125,8 +125,11 @@ void exception(struct exception_frame *frame, unsigned vector)
               kinds[vector & 3], class, (unsigned long long)frame->esr, pleat_port_cpu(),
               (unsigned long long)frame->elr, (unsigned long long)frame->x30);
         if (does)
-            print("  it %s 0x%llx: frame 0x%llx\n", does, (unsigned long long)frame->far,
-                  (unsigned long long)frame->far >> 12);
+            print("  it %s 0x%llx: frame 0x%llx%s\n", does, (unsigned long long)frame->far,
+                  (unsigned long long)frame->far >> 12,
+                  frame->far < (uintptr_t)image_data && (uintptr_t)image_data - frame->far <= 4096
+                      ? ", the end of a stack"
+                      : "");
         for (unsigned i = 0; i < 19; i++)
             print("  x%u 0x%llx\n", i, (unsigned long long)frame->x0_to_x18[i]);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Entry of CPU 0 (at EL1, MMU off, x0: the device tree or 0) and of the others (by PSCI, x0: their number),
- * exceptions, and the few instructions that may fault and are survived.
+ * exceptions, and the few instructions that may fault and are survived. Code runs on SP_EL0, exceptions on
+ * SP_EL1, so that the end of a stack can be told of.
  *
  * The first page tables are constants: 1 GiB of registers, 1 GiB of RAM as the machine has it. paging.c
  * replaces them.
@@ -61,6 +62,11 @@ enter:
     bic x4, x4, #2  /* words needn't be aligned */
     msr sctlr_el1, x4
     isb
+    adrp x4, exception_stacks
+    add x5, x2, #1
+    add x4, x4, x5, lsl #12
+    mov sp, x4
+    msr spsel, #0
     mov sp, x3
     mov x29, xzr
     mov x30, xzr
@@ -190,10 +196,14 @@ boot_l1:
     .quad 0x40000000 + BLOCK_NORMAL
     .skip 4096 - 16
 
+    /* The linker script puts it right above what can't be written. */
+    .section .stack, "aw", %progbits
+    .balign 4096
+    .skip 64 * 1024
+boot_stack_top:
+
     .bss
     .balign 4096
-boot_stack:
-    .skip 64 * 1024
-    .balign 4096
-boot_stack_top:
+exception_stacks:
+    .skip EXCEPTION_STACK_BYTES * START_CPUS
     .section .note.GNU-stack, "", %progbits
