@@ -32,6 +32,19 @@ qemu_start() {
         -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" "$@" \
         </dev/null >"$dir/qemu.out" 2>&1 &
     qemu_pid=$!
+    qemu_exit=isa-debug-exit
+}
+
+# The same for build/IMAGE-riscv64.elf, on the machine `virt`.
+qemu_start_riscv64() {
+    qemu_image=$1 qemu_arguments=$2
+    shift 2
+    [ $# -gt 0 ] || set -- -m 1G
+    qemu-system-riscv64 -accel tcg -nodefaults -display none -no-reboot -M virt -bios none \
+        -serial "file:$dir/console" -kernel "$build/$qemu_image-riscv64.elf" -append "$qemu_arguments" "$@" \
+        </dev/null >"$dir/qemu.out" 2>&1 &
+    qemu_pid=$!
+    qemu_exit=sifive_test
 }
 
 # qemu_type TEXT: types it at the console.
@@ -61,7 +74,7 @@ qemu_wait() {
 }
 
 # qemu_end: waits for the machine's end. $qemu_code is the image's own code, "killed" if the machine had to be ended,
-# "qemu N" if QEMU ended in another way than by isa-debug-exit; $console is what the image wrote.
+# "qemu N" if QEMU ended in another way than by the image's exit; $console is what the image wrote.
 qemu_end() {
     qemu_tries=0
     while kill -0 $qemu_pid 2>/dev/null && [ $qemu_tries -lt $((qemu_patience * 20)) ]; do
@@ -74,11 +87,11 @@ qemu_end() {
     else
         qemu_code=0
         wait $qemu_pid || qemu_code=$?
-        # isa-debug-exit ends QEMU with 2 * code + 1.
-        if [ $((qemu_code & 1)) -eq 1 ] && [ ! -s "$dir/qemu.out" ]; then
-            qemu_code=$((qemu_code >> 1))
-        else
+        # isa-debug-exit ends QEMU with 2 * code + 1, sifive_test with the code itself.
+        if [ -s "$dir/qemu.out" ] || { [ $qemu_exit = isa-debug-exit ] && [ $((qemu_code & 1)) -eq 0 ]; }; then
             qemu_code="qemu $qemu_code: $(cat "$dir/qemu.out")"
+        elif [ $qemu_exit = isa-debug-exit ]; then
+            qemu_code=$((qemu_code >> 1))
         fi
     fi
     qemu_pid=
@@ -88,5 +101,10 @@ qemu_end() {
 # qemu_run IMAGE ARGUMENTS OPTION...: both.
 qemu_run() {
     qemu_start "$@"
+    qemu_end
+}
+
+qemu_run_riscv64() {
+    qemu_start_riscv64 "$@"
     qemu_end
 }
