@@ -111,6 +111,15 @@ static void hold(uint64_t bytes)
     platform.area_count = 1;
 }
 
+static bool has_free_memory(void)
+{
+    for (unsigned i = 0; i < platform.span_count; i++) {
+        if (platform.spans[i].use == PLEAT_BOOT_FREE)
+            return true;
+    }
+    return false;
+}
+
 static void find_memory(const struct firmware *firmware)
 {
     const struct boot_range taken[] = {
@@ -133,10 +142,9 @@ void boot(uint64_t device_tree)
 {
     const struct firmware firmware = {.read = read_physical, .log = log_line};
 
-    if (!fdt_read(&firmware, device_tree, &fdt) || !fdt.memory_count) {
-        print("boot: no device tree with memory at 0x%lx\n", device_tree);
-        platform_exit(PLATFORM_EXIT_EXCEPTION);
-    }
+    /* What came before the damage is better than nothing, if there is memory in it. */
+    if (!fdt_read(&firmware, device_tree, &fdt))
+        print("boot: no whole device tree at 0x%lx\n", device_tree);
     if (!fdt.timebase_hz) {
         print("boot: the device tree doesn't say how fast the clock is, 10 MHz are taken for it\n");
         fdt.timebase_hz = 10000000;
@@ -151,6 +159,10 @@ void boot(uint64_t device_tree)
     if (fdt.cpu_count)
         platform.cpu_node[0] = fdt.cpus[0].node;
     find_memory(&firmware);
+    if (!has_free_memory()) {
+        print("boot: the device tree at 0x%lx names no memory\n", device_tree);
+        platform_exit(PLATFORM_EXIT_EXCEPTION);
+    }
     platform.port.log = port_log;
     platform.port.fatal = port_fatal;
     platform.port.clock_ns = port_clock;

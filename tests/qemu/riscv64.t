@@ -52,4 +52,20 @@ fault run-data '^exception 12 \(instruction page fault\) at PC 0x80[0-9a-f]{6}$'
 fault stack "$store" ': the end of the stack$'
 fault trap '^exception 3 \(breakpoint\) at PC 0x800[0-9a-f]{5}$'
 fault fatal '^fatal: as asked$'
+
+# damaged PERL: boots with the device tree that QEMU makes, after this has been done to it.
+damaged() {
+    qemu-system-riscv64 -M "virt,dumpdtb=$dir/tree" -m 512M -display none >"$dir/dump" 2>&1
+    perl -0777 -pi -e "$1" "$dir/tree"
+    qemu_run_riscv64 pleat-contract 'code=7' -m 512M -dtb "$dir/tree"
+}
+
+damaged ''
+is 'a tree from a file: code' "$qemu_code" 7
+damaged 's/memory\0/nemory\0/'
+is 'no memory: code' "$qemu_code" 99
+has 'no memory: it says so' "$console" '^boot: the device tree at 0x[0-9a-f]+ names no memory$'
+damaged 's/timebase-frequency\0/timebase-thatsall!\0/'
+is 'no clock: code' "$qemu_code" 7
+has 'no clock: it says so' "$console" "^boot: the device tree doesn't say how fast the clock is, 10 MHz are taken for it$"
 done_testing
