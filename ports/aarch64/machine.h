@@ -22,6 +22,7 @@
 enum paging_kind {
     PAGING_MEMORY,    /* read and write */
     PAGING_TEXT,      /* read and execute */
+    PAGING_CONSTANTS, /* read */
     PAGING_REGISTERS, /* uncached */
 };
 

@@ -30,6 +30,7 @@ uint64_t paging_root;
 static const uint64_t attributes[] = {
     [PAGING_MEMORY] = VALID | NORMAL | SHAREABLE | ACCESSED | NO_EXECUTE,
     [PAGING_TEXT] = VALID | NORMAL | READ_ONLY | SHAREABLE | ACCESSED,
+    [PAGING_CONSTANTS] = VALID | NORMAL | READ_ONLY | SHAREABLE | ACCESSED | NO_EXECUTE,
     [PAGING_REGISTERS] = VALID | ACCESSED | NO_EXECUTE,
 };
 
@@ -95,7 +96,8 @@ bool paging_begin(uint64_t console)
 {
     top[0] = (uintptr_t)middle[0] | TABLE;
     top[1] = (uintptr_t)middle[1] | TABLE;
-    if (!paging_show((uintptr_t)image_start, (uintptr_t)image_data, PAGING_TEXT) ||
+    if (!paging_show((uintptr_t)image_start, (uintptr_t)image_constants, PAGING_TEXT) ||
+        !paging_show((uintptr_t)image_constants, (uintptr_t)image_data, PAGING_CONSTANTS) ||
         (console && !paging_show(console, console + 4096, PAGING_REGISTERS)))
         return false;
     for (unsigned i = 0; i < platform.span_count; i++) {

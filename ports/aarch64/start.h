@@ -38,7 +38,7 @@ extern char semihosting_call[], semihosting_none[];
 long psci_hvc(unsigned long function, unsigned long a, unsigned long b, unsigned long c);
 long psci_smc(unsigned long function, unsigned long a, unsigned long b, unsigned long c);
 void start_secondary(void);
-extern char image_start[], image_data[], image_end[];
+extern char image_start[], image_constants[], image_data[], image_end[];
 
 /* Called by start.S. */
 _Noreturn void boot(uint64_t device_tree);
