@@ -209,6 +209,10 @@ static void watched_fixed(struct conform *conform)
 
 static void watched_sum(struct conform *conform)
 {
+    if (!conform->ever_plugged) {
+        conform_skip(conform, "nothing could be plugged in this run");
+        return;
+    }
     watched(conform, CONFORM_WATCH_SUM);
 }
 

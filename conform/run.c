@@ -101,6 +101,7 @@ static void prepare_run(struct conform *conform, const struct conform_environmen
     conform->environment = environment;
     conform->transport = environment->transport;
     conform->patience_ns = environment->patience_ns ? environment->patience_ns : UINT64_C(5000000000);
+    conform->host_patience_ns = conform->patience_ns;
     begin_check(conform);
 }
 

@@ -346,6 +346,7 @@ static void follow(struct conform *conform, const struct conform_message *messag
             conform->books_unknown = true;
             return;
         }
+        conform->ever_plugged |= type == PLEAT_VIRTIO_MEM_REQ_PLUG;
         const uint64_t mask = (count == 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1) << first;
         conform->books = type == PLEAT_VIRTIO_MEM_REQ_PLUG ? conform->books | mask : conform->books & ~mask;
     }
@@ -539,10 +540,11 @@ bool conform_request_bytes(struct conform *conform, uint64_t bytes)
     if (!conform->environment->ask_requested) {
         return false;
     }
-    const uint64_t end_ns = conform_now_ns(conform) + conform->patience_ns;
+    const uint64_t end_ns = conform_now_ns(conform) + conform->host_patience_ns;
     conform->environment->ask_requested(conform->environment->context, bytes);
     while (conform_look(conform) && conform->config.requested_bytes != bytes) {
         if (conform_now_ns(conform) >= end_ns) {
+            conform->host_patience_ns = conform->patience_ns / 10;
             return false;
         }
         relax(conform);
@@ -592,10 +594,15 @@ bool conform_begin(struct conform *conform)
     if (!conform_begin_empty(conform)) {
         return false;
     }
+    const uint64_t block = conform->first.block_bytes;
+    if (conform->first.region_bytes / block < QUOTA_BLOCKS) {
+        conform_skip(conform, "needs %u blocks; the region has %lu", QUOTA_BLOCKS,
+                     conform->first.region_bytes / block);
+        return false;
+    }
     if (conform->environment->ask_requested) {
         (void)conform_request_blocks(conform, QUOTA_BLOCKS);
     }
-    const uint64_t block = conform->first.block_bytes;
     const uint64_t usable = conform->config.usable_bytes / block;
     const uint64_t requested = conform->config.requested_bytes / block;
     conform->window = usable < CONFORM_WINDOW ? (unsigned)usable : CONFORM_WINDOW;

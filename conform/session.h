@@ -45,6 +45,7 @@ struct conform {
     const struct conform_environment *environment;
     const struct pleat_virtio_transport *transport;
     uint64_t patience_ns;
+    uint64_t host_patience_ns; /* less, once the host hasn't answered */
 
     /* The session with the device. */
     bool up;
@@ -63,6 +64,7 @@ struct conform {
     /* The books. Unknown: the device has said ACK to what can't be. */
     uint64_t books;
     bool books_unknown;
+    bool ever_plugged;
     unsigned window;
     unsigned quota;
     /* The device refuses to unplug below what is requested (X8): UNPLUGs are sent with nothing requested. */

@@ -50,13 +50,20 @@ has 'without a host: the end is reached' "$console" "^1\.\.$checks\$"
 qemu_run pleat-conform '' $machine $(backend m0),requested-size=32M $(backend m1),requested-size=0
 has 'two devices: the second is numbered on' "$console" "^ok $((checks + 2)) - D-CFG5 "
 has 'two devices: one without anything requested says so' "$console" '^ok [0-9]+ - D-PLUG4 .* # SKIP needs 8 blocks'
+has 'two devices: there, a sum of nothing is no proof' "$console" '^ok [0-9]+ - D-CFG3 .* # SKIP nothing could be plugged'
 has 'two devices: the end is reached' "$console" "^1\.\.$((2 * checks))\$"
 
 qemu_run pleat-conform '' $machine
 is 'no device: the exit code says so' "$qemu_code" 2
 has 'no device: so does the console' "$console" '^1\.\.0 # SKIP no virtio-mem device$'
 
-# One check alone, and a host that can't give what is asked for.
+# A region that is too small for most of the checks.
+console=$(BUILD=$build scripts/conform block-size=256M 2>"$dir/err")
+has 'four blocks: what needs more says so' "$console" '^ok [0-9]+ - D-PLUG4 .* # SKIP needs 8 blocks; the region has 4$'
+has 'four blocks: what needs none runs' "$console" '^ok [0-9]+ - D-CFG5 [^#]*$'
+has 'four blocks: the end is reached' "$console" "^1\\.\\.$checks\$"
+
+# One check alone.
 console=$(BUILD=$build scripts/conform only=X11)
 has 'only=X11: it runs' "$console" '^ok 2 - X11 '
 is 'only=X11: alone' "$(printf '%s\n' "$console" | grep -c '^ok')" 3
