@@ -64,7 +64,9 @@ enum {
     UNIT_SOUR = 4,       /**< the device answered ERROR to a request that seemed right */
     UNIT_STUCK = 8,      /**< loose, and can't be made ready now */
     UNIT_UNADDABLE = 16, /**< the guest has no room for it: give it back */
-    UNIT_ALONE = 32      /**< a take of it with its neighbours has failed */
+    UNIT_ALONE = 32,     /**< a take of it with its neighbours has failed */
+    UNIT_NO_FREE = 64,   /**< none of its subblocks was free when this hunt looked */
+    UNIT_HOPELESS = 128  /**< each of its subblocks held unmovable frames when this hunt looked */
 };
 
 struct unit {

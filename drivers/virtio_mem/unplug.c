@@ -50,7 +50,8 @@ void pleat_virtio_mem_hunt_begin(struct pleat_virtio_mem_driver *driver)
     driver->hunt.begun = true;
     driver->hunt.unit = driver->geometry.units;
     driver->hunt.sub = FROM_THE_TOP;
-    pleat_virtio_mem_forgive_units(driver, UNIT_ALONE | UNIT_SINGLY | UNIT_SKIP);
+    pleat_virtio_mem_forgive_units(driver,
+                                   UNIT_ALONE | UNIT_SINGLY | UNIT_SKIP | UNIT_NO_FREE | UNIT_HOPELESS);
 }
 
 static enum pleat_virtio_mem_reason reason_of(int error, const struct pleat_memory_report *report)
@@ -220,16 +221,26 @@ static bool look_at_unit(struct pleat_virtio_mem_driver *driver, uint64_t unit, 
     return true;
 }
 
+/* Who is in the way in the end is who is lowest. */
 static void note_unmovable(struct pleat_virtio_mem_driver *driver, uint64_t bytes, uint64_t unit,
                            uint32_t sub)
 {
-    if (driver->hunt.pass != PASSES - 1 || bytes == 0) {
+    struct hunt *hunt = &driver->hunt;
+    const bool lower =
+        unit < hunt->unmovable_unit || (unit == hunt->unmovable_unit && sub < hunt->unmovable_sub);
+    if (bytes == 0) {
         return;
     }
-    /* A pass goes downwards: the last one is the lowest. */
-    driver->hunt.unmovable_unit = unit;
-    driver->hunt.unmovable_sub = sub;
-    driver->hunt.unmovable_bytes += bytes;
+    if (hunt->unmovable_bytes == 0 || lower) {
+        hunt->unmovable_unit = unit;
+        hunt->unmovable_sub = sub;
+    }
+    hunt->unmovable_bytes += bytes;
+}
+
+static bool is_last_pass(const struct pleat_virtio_mem_driver *driver)
+{
+    return driver->hunt.pass == PASSES - 1;
 }
 
 /* --- Prey ------------------------------------------------------------------------------------------------
@@ -284,8 +295,14 @@ static bool unit_fits(struct pleat_virtio_mem_driver *driver, uint64_t unit, con
         return false;
     }
     struct pleat_memory_look look = {0, 0, 0, 0};
-    return look_at_unit(driver, unit, &look) &&
-           look_fits(&look, pleat_virtio_mem_unit_plugged_bytes(driver, unit), pass);
+    if (!look_at_unit(driver, unit, &look)) {
+        return false;
+    }
+    /* A look at memory in use costs as much as all of its owners' words: once in a hunt will do. */
+    if (look.unmovable_bytes > 0) {
+        driver->units[unit].flags |= UNIT_SKIP;
+    }
+    return look_fits(&look, pleat_virtio_mem_unit_plugged_bytes(driver, unit), pass);
 }
 
 static enum outcome hunt_units(struct pleat_virtio_mem_driver *driver, uint64_t unit, const struct pass *pass)
@@ -313,30 +330,51 @@ static enum outcome hunt_units(struct pleat_virtio_mem_driver *driver, uint64_t 
     return DONE_SOMETHING;
 }
 
+/* What was met on a way through the subblocks of a unit. */
+struct meeting {
+    uint64_t unmovable_bytes;
+    uint32_t unmovable_sub; /* the lowest */
+    bool fitting;           /* there was one that fits the pass */
+    bool hopeful;           /* there was one without unmovable frames, or that couldn't be looked at */
+};
+
 static bool sub_fits(struct pleat_virtio_mem_driver *driver, uint64_t unit, uint32_t sub,
-                     const struct pass *pass)
+                     const struct pass *pass, struct meeting *met)
 {
     struct pleat_memory_look look = {0, 0, 0, 0};
-    if (!pleat_virtio_mem_is_ready(driver, unit, sub) ||
-        !look_at(driver, sub_address(driver, unit, sub), driver->geometry.sub_bytes, &look)) {
+    if (!pleat_virtio_mem_is_ready(driver, unit, sub)) {
         return false;
     }
-    note_unmovable(driver, look.unmovable_bytes, unit, sub);
+    if (!look_at(driver, sub_address(driver, unit, sub), driver->geometry.sub_bytes, &look)) {
+        met->hopeful = true;
+        return false;
+    }
+    if (look.unmovable_bytes > 0) {
+        met->unmovable_bytes += look.unmovable_bytes;
+        met->unmovable_sub = sub;
+    } else {
+        met->hopeful = true;
+    }
+    if (is_last_pass(driver)) {
+        note_unmovable(driver, look.unmovable_bytes, unit, sub);
+    }
     /* One by one, each is tried in one pass only. */
     const bool singly = (driver->units[unit].flags & UNIT_SINGLY) != 0;
     const uint64_t before = driver->geometry.sub_bytes / 64 * pass->before_of_64;
     const bool was_tried = singly && pass->movable_of_64 > 0 && look.movable_bytes <= before;
-    return !was_tried && look_fits(&look, driver->geometry.sub_bytes, pass);
+    const bool fits = !was_tried && look_fits(&look, driver->geometry.sub_bytes, pass);
+    met->fitting = met->fitting || fits;
+    return fits;
 }
 
 /* The next run below hunt.sub, of `least` to `most` subblocks; hunt.sub is where to go on afterwards. */
 static uint32_t find_run(struct pleat_virtio_mem_driver *driver, uint64_t unit, const struct pass *pass,
-                         uint32_t least, uint64_t most)
+                         uint32_t least, uint64_t most, struct meeting *met)
 {
     uint32_t *at = &driver->hunt.sub;
     uint32_t run = 0;
     while (*at > driver->geometry.metadata_subs && run < most) {
-        if (sub_fits(driver, unit, *at - 1, pass)) {
+        if (sub_fits(driver, unit, *at - 1, pass, met)) {
             run++;
         } else if (run >= least) {
             break;
@@ -348,21 +386,39 @@ static uint32_t find_run(struct pleat_virtio_mem_driver *driver, uint64_t unit, 
     return run >= least ? run : 0;
 }
 
+/* After a way through all subblocks of a unit that has found nothing: what needn't be looked at again. */
+static void remember(struct pleat_virtio_mem_driver *driver, uint64_t unit, const struct pass *pass,
+                     const struct meeting *met)
+{
+    if (pass->movable_of_64 == 0 && !met->fitting) {
+        driver->units[unit].flags |= UNIT_NO_FREE;
+    }
+    if (met->hopeful) {
+        return;
+    }
+    driver->units[unit].flags |= UNIT_HOPELESS;
+    if (!is_last_pass(driver)) {
+        note_unmovable(driver, met->unmovable_bytes, unit, met->unmovable_sub);
+    }
+}
+
 static enum outcome hunt_subs(struct pleat_virtio_mem_driver *driver, uint64_t unit, const struct pass *pass)
 {
     const struct geometry *g = &driver->geometry;
     uint64_t most = allowed_subs(driver);
     uint64_t least = (uint64_t)g->subs_per_unit * pass->least_of_64 / 64;
     const bool one_sub = g->subs_per_unit == 1;
+    const unsigned known = pass->movable_of_64 == 0 ? UNIT_NO_FREE | UNIT_HOPELESS : UNIT_HOPELESS;
+    struct meeting met = {0, 0, false, false};
     if (most == 0 || pleat_virtio_mem_unit_state(driver, unit) != UNIT_ONLINE ||
-        !fullness_fits(driver, unit, pass)) {
+        !fullness_fits(driver, unit, pass) || (driver->units[unit].flags & known) != 0) {
         return NOTHING_TO_DO;
     }
     driver->budget -= ACTION_BYTES;
     if (one_sub) {
         /* Such units were tried as a whole; here it is only said what stood in the way. */
         struct pleat_memory_look look = {0, 0, 0, 0};
-        if (look_at_unit(driver, unit, &look)) {
+        if (is_last_pass(driver) && look_at_unit(driver, unit, &look)) {
             note_unmovable(driver, look.unmovable_bytes, unit, 0);
         }
         return NOTHING_TO_DO;
@@ -371,11 +427,15 @@ static enum outcome hunt_subs(struct pleat_virtio_mem_driver *driver, uint64_t u
         most = 1;
     }
     least = least < most ? least : most;
-    if (driver->hunt.sub == FROM_THE_TOP) {
+    const bool all = driver->hunt.sub == FROM_THE_TOP;
+    if (all) {
         driver->hunt.sub = g->subs_per_unit;
     }
-    const uint32_t run = find_run(driver, unit, pass, least > 0 ? (uint32_t)least : 1, most);
+    const uint32_t run = find_run(driver, unit, pass, least > 0 ? (uint32_t)least : 1, most, &met);
     if (run == 0) {
+        if (all) {
+            remember(driver, unit, pass, &met);
+        }
         return NOTHING_TO_DO;
     }
     (void)pleat_virtio_mem_take_subs(driver, unit, driver->hunt.sub, run);
