@@ -120,8 +120,8 @@ include images/build.mk
 
 # ---- Building -----------------------------------------------------------------------------------------
 
-.PHONY: all everything guest lint run run-qemu test debug-tests bench check coverage size format install clean help \
-        packages FORCE
+.PHONY: all everything guest lint run run-qemu test debug-tests bench bench-qemu check coverage size format \
+        install clean help packages FORCE
 .DELETE_ON_ERROR:
 
 all: $(static) $(shared) $(program) $(tests) $(examples) $(if $(special),,$(images_here))
@@ -131,9 +131,9 @@ everything: all $(benches)
 # the check: only one of the recipes that run at once can read an answer from the terminal.
 # PACKAGES_CHECKED=1 leaves packages alone.
 goals  := $(or $(MAKECMDGOALS),all)
-groups := build $(if $(filter run,$(goals)),run) $(if $(filter run-qemu,$(goals)),qemu) \
-          $(if $(filter test coverage check images,$(goals)),run test) \
-          $(if $(filter bench,$(goals)),bench) $(if $(filter check format,$(goals)),check)
+groups := build $(if $(filter run,$(goals)),run) $(if $(filter run-qemu bench-qemu,$(goals)),qemu) \
+          $(if $(filter test coverage check images,$(goals)),run test) $(if $(filter bench,$(goals)),bench) \
+          $(if $(filter check format,$(goals)),check)
 packages:
 ifndef PACKAGES_CHECKED
 	@scripts/packages $(groups)
@@ -263,6 +263,9 @@ debug-tests: packages
 
 bench: all $(benches)
 	@BUILD=$(BUILD) scripts/bench $(benches)
+
+bench-qemu: $(program) $(BUILD)/pleat-guest.elf
+	@BUILD=$(BUILD) CC='$(CC)' scripts/bench-qemu
 
 check: packages
 	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/check

@@ -17,7 +17,7 @@
 #include "machine/qmp_client.h"
 
 #define LOOK_INTERVAL_NS       UINT64_C(50000000)
-#define LOOK_INTERVAL_LEAST_NS UINT64_C(5000000)
+#define LOOK_INTERVAL_LEAST_NS UINT64_C(1000000)
 /** No device has changed for so long: drivers that retry after longer pauses count as settled, too. */
 #define REST_NS UINT64_C(3000000000)
 /** More devices than any machine has slots for. */
