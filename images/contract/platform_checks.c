@@ -226,6 +226,38 @@ static const char *who_pauses_pinned_answers_fences(const struct contract *contr
     return NULL;
 }
 
+/* Pinned, and deaf: without a pause. */
+static void stay_deaf(void *context, unsigned cpu)
+{
+    struct pinned *pinned = context;
+    (void)cpu;
+    pleat_port_pin();
+    atomic_store(&pinned->ready, 1);
+    uint64_t end = platform_clock_ns() + 5 * MS;
+    while (platform_clock_ns() < end)
+        ;
+    atomic_store(&pinned->over, 1);
+    pleat_port_unpin();
+}
+
+static const char *a_fence_waits_for_every_cpu(const struct contract *contract)
+{
+    const char *broken = NULL;
+    for (unsigned cpu = 1; cpu < platform.cpus && contract->port->fence_cpus; cpu++) {
+        static struct pinned pinned;
+        pinned.ready = pinned.over = 0;
+        if (platform_start(cpu, stay_deaf, &pinned))
+            return "a CPU isn't idle";
+        until(&pinned.ready, 1);
+        platform.port.fence_cpus(platform.port.context);
+        if (!atomic_load(&pinned.over))
+            broken = "a fence has returned before a CPU could answer";
+        while (!platform_is_idle(cpu))
+            pleat_port_pause();
+    }
+    return broken;
+}
+
 static void fence_at_once(void *context, unsigned cpu)
 {
     (void)context;
@@ -364,6 +396,7 @@ const struct contract_check platform_checks[] = {
     {"idle_ends_when_time_is_up", idle_ends_when_time_is_up},
     {"no_wake_is_lost", no_wake_is_lost},
     {"who_pauses_pinned_answers_fences", who_pauses_pinned_answers_fences},
+    {"a_fence_waits_for_every_cpu", a_fence_waits_for_every_cpu},
     {"all_cpus_fence_at_once", all_cpus_fence_at_once},
     {"all_cpus_map_and_unmap_at_once", all_cpus_map_and_unmap_at_once},
     {"unmap_reaches_every_cpu", unmap_reaches_every_cpu},

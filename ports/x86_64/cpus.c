@@ -248,7 +248,7 @@ void platform_wake_begin(void)
 
 void platform_wake(unsigned cpu)
 {
-    __atomic_store_n(&cpus[cpu].woken, true, __ATOMIC_SEQ_CST);
+    /* The handler sets `woken`. */
     apic_send(cpus[cpu].apic_id, VECTOR_WAKE);
 }
 
