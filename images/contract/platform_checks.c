@@ -193,6 +193,39 @@ static const char *no_wake_is_lost(const struct contract *contract)
     return NULL;
 }
 
+static void sleep_after_wake(void *context, unsigned cpu)
+{
+    struct sleeper *sleeper = context;
+    (void)cpu;
+    platform_wake_begin();
+    atomic_store(&sleeper->work, 1);
+    until(&sleeper->woken, 1);
+    /* The interrupt has come by the end of this. */
+    uint64_t end = platform_clock_ns() + 2 * MS;
+    while (platform_clock_ns() < end)
+        ;
+    platform_idle(end + 1000 * MS);
+    if (platform_clock_ns() >= end + 500 * MS)
+        atomic_store(&sleeper->work, 2);
+}
+
+static const char *a_wake_before_sleep_ends_it(const struct contract *contract)
+{
+    static struct sleeper sleeper;
+    (void)contract;
+    if (platform.cpus < 2)
+        return NULL;
+    sleeper = (struct sleeper){.work = 0};
+    if (platform_start(1, sleep_after_wake, &sleeper))
+        return "a CPU isn't idle";
+    until(&sleeper.work, 1);
+    platform_wake(1);
+    atomic_store(&sleeper.woken, 1);
+    while (!platform_is_idle(1))
+        pleat_port_pause();
+    return sleeper.work == 1 ? NULL : "platform_idle() slept through a wake that came before it";
+}
+
 /* --- Barriers, with interrupts off -----------------------------------------------------------------------
  */
 
@@ -395,6 +428,7 @@ const struct contract_check platform_checks[] = {
     {"a_cpu_runs_one_thing_at_a_time", a_cpu_runs_one_thing_at_a_time},
     {"idle_ends_when_time_is_up", idle_ends_when_time_is_up},
     {"no_wake_is_lost", no_wake_is_lost},
+    {"a_wake_before_sleep_ends_it", a_wake_before_sleep_ends_it},
     {"who_pauses_pinned_answers_fences", who_pauses_pinned_answers_fences},
     {"a_fence_waits_for_every_cpu", a_fence_waits_for_every_cpu},
     {"all_cpus_fence_at_once", all_cpus_fence_at_once},
