@@ -4,9 +4,9 @@
  * own machine: looks at them, resizes them with a deadline, watches them, runs scenarios, and draws what it
  * saw.
  *
- * Sizes are looked at twenty times a second, and whenever the server reports an event; more often just after a
- * request, so that a time that is told is off by no more than a twentieth or a few milliseconds. What is known of
- * a device is only what the server says: of the guest inside nothing is seen but how much it plugs.
+ * Sizes are looked at twenty times a second, and whenever the server reports an event; more often just after
+ * a request, so that a time that is told is off by no more than a twentieth or a few milliseconds. What is
+ * known of a device is only what the server says: of the guest inside nothing is seen but how much it plugs.
  */
 #ifndef PLEAT_MACHINE_DRIVE_H
 #define PLEAT_MACHINE_DRIVE_H
