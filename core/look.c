@@ -164,12 +164,54 @@ void look_add(struct core *core, struct block *block, struct pleat_look *look, c
     }
 }
 
+/*
+ * A whole pageblock of movable frames that were allocated one by one, as most of what is in the way of a
+ * shrink is: without a piece for each of them. False: something else is in it, and nothing has been counted.
+ */
+static bool look_at_singles(struct core *core, struct block *block, unsigned pageblock,
+                            struct pleat_look *look)
+{
+    const uint64_t first = (uint64_t)pageblock * FRAMES;
+    const uint32_t word = pageblock_word(block, pageblock);
+    _Atomic uint64_t *bits = block_bits(block, pageblock);
+    unsigned char *owners;
+    uint64_t movable = 0;
+
+    if (!core->owner_shift || pageblock_prefix(block, pageblock) || !(word & WORD_INITIALISED) ||
+        word & (WORD_ABSENT | WORD_WITHHELD | WORD_HUGE))
+        return false;
+    /* Those of a pageblock follow each other. */
+    owners = (unsigned char *)(void *)block_owner(core, block, first);
+    for (unsigned i = 0; i < WORD_COUNT; i++) {
+        uint64_t used = atomic_load_explicit(&bits[i], memory_order_acquire);
+
+        for (; used; used &= used - 1) {
+            size_t place = (size_t)(i * 64 + word_lowest(used)) << core->owner_shift;
+            uint64_t owner =
+                atomic_load_explicit((_Atomic uint64_t *)(void *)(owners + place), memory_order_acquire);
+
+            if (OWNER_STATE(owner) != STATE_MOVABLE || OWNER_ORDER(owner) != 0 ||
+                !core->owners[OWNER_INDEX(owner)].ops)
+                return false;
+            movable++;
+        }
+    }
+    look->movable += movable;
+    look->free += FRAMES - movable;
+    return true;
+}
+
 void look_block(struct core *core, struct block *block, uint64_t offset, uint64_t frames,
                 struct pleat_look *look)
 {
     uint64_t end = offset + frames;
 
     while (offset < end) {
+        if (offset % FRAMES == 0 && end - offset >= FRAMES &&
+            look_at_singles(core, block, (unsigned)(offset / FRAMES), look)) {
+            offset += FRAMES;
+            continue;
+        }
         struct piece piece = piece_at(core, block, offset);
         uint64_t take = piece.frames < end - offset ? piece.frames : end - offset;
 
@@ -178,8 +220,10 @@ void look_block(struct core *core, struct block *block, uint64_t offset, uint64_
     }
 }
 
-/* Calls `each` for the pieces of an online range, a pageblock at a time inside this CPU's word. */
+/* Calls `each` for the pieces of an online range, a pageblock at a time inside this CPU's word; not for those
+ * of a whole pageblock of which `whole` (may be NULL) says that it has seen to it. */
 static int walk(struct core *core, uint64_t start_pfn, uint64_t frames,
+                bool (*whole)(struct core *core, struct block *block, unsigned pageblock, void *context),
                 int (*each)(struct core *core, struct block *block, const struct piece *piece,
                             uint64_t offset, uint64_t frames, void *context),
                 void *context)
@@ -198,6 +242,9 @@ static int walk(struct core *core, uint64_t start_pfn, uint64_t frames,
         if (!block || block_entry(core, block) == ENTRY_EMPTY ||
             pageblock_word(block, (unsigned)((pfn & (block_frames(core) - 1)) / FRAMES)) & WORD_OFFLINE)
             result = PLEAT_E_NOT_FOUND;
+        else if (whole && stop - pfn == FRAMES &&
+                 whole(core, block, (unsigned)((pfn & (block_frames(core) - 1)) / FRAMES), context))
+            pfn = stop;
         while (!result && pfn < stop) {
             uint64_t offset = pfn & (block_frames(core) - 1);
             struct piece piece = piece_at(core, block, offset);
@@ -220,10 +267,15 @@ static int look_each(struct core *core, struct block *block, const struct piece 
     return PLEAT_OK;
 }
 
+static bool look_at_all(struct core *core, struct block *block, unsigned pageblock, void *context)
+{
+    return look_at_singles(core, block, pageblock, context);
+}
+
 int pleat_look(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, struct pleat_look *look)
 {
     *look = (struct pleat_look){0};
-    return walk(core_of(pleat), start_pfn, frames, look_each, look);
+    return walk(core_of(pleat), start_pfn, frames, look_at_all, look_each, look);
 }
 
 /* Obstacles are collected inside the CPU's word and told outside of it, so that the caller may do what it
@@ -270,7 +322,7 @@ int pleat_obstacles(struct pleat *pleat, uint64_t start_pfn, uint64_t frames,
         return PLEAT_E_INVALID;
     while (result == PLEAT_MORE && obstacles.next_pfn < end) {
         obstacles.count = 0;
-        result = walk(core, obstacles.next_pfn, end - obstacles.next_pfn, obstacle_each, &obstacles);
+        result = walk(core, obstacles.next_pfn, end - obstacles.next_pfn, NULL, obstacle_each, &obstacles);
         if (result < 0)
             return result;
         for (unsigned i = 0; i < obstacles.count; i++) {
