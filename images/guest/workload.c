@@ -208,6 +208,7 @@ static bool next_to_go(const struct workload *workload, unsigned number, uint32_
 {
     const uint32_t made = workload->cpu[number].made;
 
+    *index = start;
     for (uint32_t i = 0; i < made; i++) {
         *index = (start + i) % made;
         if (*index % WORKLOAD_GROUP < workload->group_all && stands_for_a_block(workload, number, *index))
