@@ -151,7 +151,8 @@ static void read_some(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer
         return;
     }
     uv_read_stop(stream);
-    if (count == UV_EOF)
+    /* A reset is a close that left something of ours unread. */
+    if (count == UV_EOF || count == UV_ECONNRESET)
         give_up(client, PLEAT_E_DEVICE, "closed the connection",
                 client->splitter.text.length ? " in the middle of a message" : "");
     else

@@ -6,11 +6,12 @@
 root=$PWD
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-mkdir -p "$dir/core" "$dir/tests/core"
+mkdir -p "$dir/core" "$dir/tests/core" "$dir/ports/hosted" "$dir/images"
 cp -r Makefile include scripts "$dir"
 cp core/error.c "$dir/core"
 cp tests/core/test_error.c "$dir/tests/core"
-cp -r ports "$dir" && rm -f "$dir"/ports/hosted/*.c
+cp ports/hosted/*.h "$dir/ports/hosted"
+cp images/build.mk "$dir/images"
 cd "$dir" || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL BUILD
 build() { make PACKAGES_CHECKED=1 "$@" 2>&1; }
