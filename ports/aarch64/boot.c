@@ -3,6 +3,7 @@
  * What CPU 0 does from the first C to image_main(): device tree, boot map, page tables, PCI, CPUs.
  */
 #include "machine.h"
+#include "ports/bare/console_port.h"
 #include "ports/bare/print.h"
 #include "start.h"
 
@@ -64,26 +65,6 @@ static void unmap(void *context, uint64_t pfn, uint64_t frames)
     paging_hide(pfn << 12, (pfn + frames) << 12);
 }
 
-static uint64_t clock_ns(void *context)
-{
-    (void)context;
-    return platform_clock_ns();
-}
-
-static void log_line(void *context, enum pleat_log_level level, const char *line)
-{
-    (void)context;
-    if (level <= PLEAT_LOG_INFO)
-        print("# %s\n", line);
-}
-
-static void fatal(void *context, const char *line)
-{
-    (void)context;
-    print("fatal: %s\n", line);
-    platform_exit(PLATFORM_EXIT_EXCEPTION);
-}
-
 static void find_memory(void)
 {
     const struct boot_range image = {(uintptr_t)image_start,
@@ -125,9 +106,7 @@ void boot(uint64_t device_tree)
         .frame_pointer = frame_pointer,
         .map = map,
         .unmap = unmap,
-        .clock_ns = clock_ns,
-        .log = log_line,
-        .fatal = fatal,
     };
+    console_port(&platform.port);
     platform_exit((unsigned)image_main());
 }

@@ -6,6 +6,7 @@
  * The command line may say hold=MIB: so much at the end of memory is no boot memory but an area where memory
  * may be plugged, because no firmware of this machine names one.
  */
+#include "ports/bare/console_port.h"
 #include "ports/bare/fdt.h"
 #include "ports/bare/platform.h"
 #include "ports/bare/print.h"
@@ -33,32 +34,6 @@ static bool read_physical(void *context, uint64_t address, void *to, size_t byte
         return false;
     __builtin_memcpy(to, (const void *)(uintptr_t)address, bytes);
     return true;
-}
-
-static void log_line(void *context, const char *line)
-{
-    (void)context;
-    print("%s\n", line);
-}
-
-static void port_log(void *context, enum pleat_log_level level, const char *line)
-{
-    static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
-    (void)context;
-    print("# %s%s\n", names[level], line);
-}
-
-static void port_fatal(void *context, const char *line)
-{
-    (void)context;
-    print("fatal: %s\n", line);
-    platform_exit(PLATFORM_EXIT_EXCEPTION);
-}
-
-static uint64_t port_clock(void *context)
-{
-    (void)context;
-    return platform_clock_ns();
 }
 
 static void port_fence(void *context)
@@ -140,7 +115,7 @@ static void find_memory(const struct firmware *firmware)
 
 void boot(uint64_t device_tree)
 {
-    const struct firmware firmware = {.read = read_physical, .log = log_line};
+    const struct firmware firmware = {.read = read_physical, .log = console_port_line};
 
     /* What came before the damage is better than nothing, if there is memory in it. */
     if (!fdt_read(&firmware, device_tree, &fdt))
@@ -163,9 +138,7 @@ void boot(uint64_t device_tree)
         print("boot: the device tree at 0x%lx names no memory\n", device_tree);
         platform_exit(PLATFORM_EXIT_EXCEPTION);
     }
-    platform.port.log = port_log;
-    platform.port.fatal = port_fatal;
-    platform.port.clock_ns = port_clock;
+    console_port(&platform.port);
     platform.port.fence_cpus = port_fence;
     riscv_paging_start();
     platform_exit((unsigned)image_main());

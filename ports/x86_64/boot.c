@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "ports/bare/acpi.h"
+#include "ports/bare/console_port.h"
 #include "ports/bare/platform.h"
 #include "ports/bare/print.h"
 #include "ports/bare/pvh.h"
@@ -44,32 +45,6 @@ static bool read_physical(void *context, uint64_t address, void *to, size_t byte
     return true;
 }
 
-static void log_line(void *context, const char *line)
-{
-    (void)context;
-    print("%s\n", line);
-}
-
-static void port_log(void *context, enum pleat_log_level level, const char *line)
-{
-    static const char *const names[] = {"error: ", "warning: ", "", "debug: "};
-    (void)context;
-    print("%s%s\n", names[level], line);
-}
-
-static void port_fatal(void *context, const char *line)
-{
-    (void)context;
-    print("fatal: %s\n", line);
-    platform_exit(PLATFORM_EXIT_EXCEPTION);
-}
-
-static uint64_t port_clock(void *context)
-{
-    (void)context;
-    return platform_clock_ns();
-}
-
 static void port_fence(void *context)
 {
     (void)context;
@@ -101,7 +76,7 @@ static void find_memory(const struct firmware *firmware)
 
 uint64_t boot_memory(uint64_t start_info)
 {
-    const struct firmware firmware = {.read = read_physical, .log = log_line};
+    const struct firmware firmware = {.read = read_physical, .log = console_port_line};
 
     cpus_boot();
     console_init();
@@ -117,9 +92,7 @@ uint64_t boot_memory(uint64_t start_info)
     for (unsigned i = 0; i < acpi.nodes; i++)
         platform.proximity[i] = acpi.proximity[i];
     find_memory(&firmware);
-    platform.port.log = port_log;
-    platform.port.fatal = port_fatal;
-    platform.port.clock_ns = port_clock;
+    console_port(&platform.port);
     platform.port.fence_cpus = port_fence;
     paging_start();
     paging_add_areas();
