@@ -10,7 +10,7 @@ image_names := $(patsubst images/%/,%,$(sort $(dir $(wildcard images/*/*.c))))
 image_arches   := x86_64 aarch64 riscv64
 images_x86_64  := $(image_names)
 images_aarch64 := contract core guest
-images_riscv64 := contract core
+images_riscv64 := contract core guest
 image_flags_x86_64  := -mno-red-zone -mgeneral-regs-only -mcmodel=small
 # gcc's limits.h goes on to the C library's, which isn't there for other architectures, unless it has been.
 image_flags_aarch64 := -D_LIBC_LIMITS_H_ -mgeneral-regs-only -mno-outline-atomics -mstrict-align

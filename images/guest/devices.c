@@ -82,7 +82,7 @@ static void wake(void *context)
 {
     struct device *device = context;
 
-    atomic_store(&device->noted, true);
+    atomic_store(&device->noted, 1u);
 }
 
 static int route(struct device *device, unsigned vector, void (*handler)(void *context))
@@ -377,7 +377,7 @@ static uint64_t serve(struct device *device, uint64_t now_ns)
         return UINT64_MAX;
     if (device->interrupts == INTERRUPTS_NONE)
         pleat_virtio_mem_driver_interrupt(driver, BOTH_CAUSES);
-    if (atomic_exchange(&device->noted, false) ||
+    if (atomic_exchange(&device->noted, 0u) ||
         (device->wake == PLEAT_VIRTIO_MEM_WAKE_AT_TIME && pleat_virtio_mem_driver_wake_ns(driver) <= now_ns))
         device->wake = PLEAT_VIRTIO_MEM_WAKE_NOW;
     if (device->wake == PLEAT_VIRTIO_MEM_WAKE_NOW) {

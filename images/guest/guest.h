@@ -41,7 +41,7 @@ struct device {
     unsigned storage_order, shared_order;
     uint64_t response_timeout_ns; /* 0: the driver's default */
     enum pleat_virtio_mem_wake wake;
-    atomic_bool noted; /* somebody wants the driver stepped */
+    atomic_uint noted; /* somebody wants the driver stepped; a word, because not every CPU exchanges less */
     bool is_gone, was_described, is_busy;
     uint64_t busy_since_ns, next_look_ns;
     struct pleat_virtio_mem_statistics before; /* when it began to be busy */

@@ -20,6 +20,12 @@ passes 'the port, boot memory' pleat-contract 'hold=128'
 passes 'the port, memory that comes and goes' pleat-contract 'hold=128 memory=area'
 passes 'the core' pleat-core 'hold=256 plugged=256'
 
+qemu_run_riscv64 pleat-guest 'test=core,cpus' -m 512M
+is 'the guest image: code' "$qemu_code" 0
+is 'the guest image: what failed' "$(printf '%s\n' "$console" | grep -A1 '^not ok')" ''
+has 'the guest image: it was run to its end' "$console" '^1\.\.[0-9]+$'
+has 'the guest image: without a device it says so' "$console" '^guest: no virtio-mem device$'
+
 qemu_run_riscv64 pleat-contract 'show=machine code=5' -smp 2 -m 512M -object memory-backend-ram,id=m0,size=256M \
     -object memory-backend-ram,id=m1,size=256M -numa node,memdev=m0,cpus=0 -numa node,memdev=m1,cpus=1
 is 'two nodes: code' "$qemu_code" 5
