@@ -272,16 +272,19 @@ static uint64_t sum(const uint64_t requests[4][PLEAT_VIRTIO_MEM_ANSWERS])
     return all;
 }
 
-static void say_bound(const struct guest *guest)
+/* Whenever another amount has gone: a device is stepped again for each frame that comes free. */
+static void say_bound(struct guest *guest)
 {
     const uint64_t plugged = devices_plugged_bytes(guest) >> pleat_frame_shift(&guest->core);
     const uint64_t went = guest->bound.plugged_frames > plugged ? guest->bound.plugged_frames - plugged : 0;
     struct short_text percent;
 
-    if (guest->bound_frames)
-        print("fill: %lu MiB of %lu MiB went, of a bound of %lu MiB: %s %%\n", went >> 8,
-              guest->bound.plugged_frames >> 8, guest->bound_frames >> 8,
-              fixed_text(&percent, went * 100000000 / guest->bound_frames * 1000, 1));
+    if (!guest->bound_frames || guest->said_plugged_frames == plugged)
+        return;
+    guest->said_plugged_frames = plugged;
+    print("fill: %lu MiB of %lu MiB went, of a bound of %lu MiB: %s %%\n", went >> 8,
+          guest->bound.plugged_frames >> 8, guest->bound_frames >> 8,
+          fixed_text(&percent, went * 100000000 / guest->bound_frames * 1000, 1));
 }
 
 /* What came of the last change, once, when there is something new to say. */

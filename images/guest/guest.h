@@ -66,7 +66,8 @@ struct guest {
     struct fill fill;
     struct fill_bound bound; /* plugged_frames 0: no fill */
     uint64_t bound_frames;
-    atomic_bool stops; /* the other CPUs shall return */
+    uint64_t said_plugged_frames; /* when the outcome of a fill was said; UINT64_MAX: not yet */
+    atomic_bool stops;            /* the other CPUs shall return */
 };
 
 /* The one that image_main() boots: too large for a stack. */

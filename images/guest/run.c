@@ -109,6 +109,7 @@ static int fill(struct guest *guest)
     held_sum(&guest->held, &left);
     guest->bound.used_frames = used_frames(guest);
     guest->bound_frames = fill_bound_frames(&guest->bound);
+    guest->said_plugged_frames = UINT64_MAX;
     print(
         "fill: %s objects, %lu MiB movable and %lu MiB unmovable, %lu refused; %lu and %lu MiB left; bound: "
         "%lu of %lu MiB\n",

@@ -92,6 +92,7 @@ qemu_resize vm0 0 >/dev/null
 ok 'half full: the shrink comes to its end' qemu_wait '^fill: .* went, of a bound'
 end 'half full'
 percent=$(printf '%s\n' "$console" | sed -n 's/^fill: .* went.*: \([0-9]*\)\.[0-9] %$/\1/p' | tail -1)
+is 'half full: each amount that went is said once' "$(printf '%s\n' "$console" | grep '^fill: .* went' | sort | uniq -d)" ''
 ok "half full: at least 95 % of what could go has gone ($percent %)" [ "${percent:-0}" -ge 95 ]
 
 # ---- devices in trouble ----
