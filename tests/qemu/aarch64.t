@@ -91,6 +91,10 @@ start pleat-guest 'test=device' -cpu cortex-a57 -smp 2 $(device 256M)
 end
 passes 'the driver'
 
+start pleat-guest 'test=faults' -cpu cortex-a57 -smp 2 $(device 256M)
+end
+passes 'devices that misbehave'
+
 # Half of what fills it is free, but not in whole pieces: to shrink, it has to move the rest.
 start pleat-guest 'run fill=300M' -cpu max -smp 2 $(device 512M),packed=on -qmp "unix:$dir/qmp,server=on,wait=off"
 until_said '^guest: runs'
