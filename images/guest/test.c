@@ -309,7 +309,6 @@ static void test_one_device(struct device *device)
         test_touches(device);
         ok(!pleat_virtio_mem_driver_attach(device->driver), "%s: the driver attaches again", device->name);
         device->wake = PLEAT_VIRTIO_MEM_WAKE_NOW;
-        device->is_busy = true;
         ok(devices_settle(guest, 30 * SECOND_NS), "%s: it comes to rest", device->name);
         pleat_virtio_mem_driver_status(device->driver, &status);
         ok(status.ready_bytes == wanted, "%s: %s are plugged again", device->name, size_text(&size, wanted));
