@@ -5,6 +5,7 @@
  *     memory=area     checks map and unmap at the start of the first area where memory may be plugged; the
  * machine has to have memory there. Otherwise frames of boot memory are used, and map and unmap aren't.
  *     device=edu      checks interrupts, instead, on QEMU's device of that name
+ *     device=rng      checks MSI-X, instead, on virtio-rng-pci; device=net on virtio-net-pci
  *     show=machine    prints what the port has found, instead
  *     fault=NAME      does something that a CPU can't do, instead: see faults.c
  *     code=N          exits with this code if nothing has failed
@@ -130,6 +131,10 @@ int image_main(void)
     }
     if (argument_is("device", "edu")) {
         run_checks(&contract, interrupt_checks);
+    } else if (argument_is("device", "rng")) {
+        run_checks(&contract, entropy_checks);
+    } else if (argument_is("device", "net")) {
+        run_checks(&contract, net_checks);
     } else {
         run_checks(&contract, contract_checks);
         run_checks(&contract, platform_checks);

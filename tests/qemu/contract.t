@@ -24,4 +24,13 @@ contract 'interrupts of a device behind bridges' 2 device=edu -M q35 -cpu max -m
     -device pcie-root-port,id=rp -device pcie-pci-bridge,id=bridge,bus=rp -device edu,bus=bridge,addr=3
 contract 'interrupts of a device that firmware has not seen' 1 device=edu -M q35 -bios qboot.rom -cpu max -m 256M \
     -device edu
+contract "MSI-X of a device's queue" 2 device=rng -M q35 -cpu max -m 256M -device virtio-rng-pci
+contract "MSI-X of a device's queue, pc" 1 device=rng -M pc -cpu max -m 256M -device virtio-rng-pci
+
+name="MSI-X of a device's configuration"
+qemu_start pleat-contract 'device=net code=7' -M q35 -cpu max -m 256M -smp 2 -device virtio-net-pci,id=net0,romfile=
+ok "$name: the image waits for a change" qemu_wait '^# waits for a change'
+qmp '{"execute": "set_link", "arguments": {"name": "net0", "up": false}}' >/dev/null
+qemu_end
+has "$name: it comes" "$console" '^ok 1 - vector_of_the_configuration_comes'
 done_testing
