@@ -13,7 +13,9 @@
 #define VIRTIO_VENDOR  0x1af4u
 #define VIRTIO_MEM_PCI 0x1058u /* 0x1040 + 24 */
 #define FUNCTIONS      256u
-#define BOTH_CAUSES    (PLEAT_VIRTIO_INTERRUPT_QUEUE | PLEAT_VIRTIO_INTERRUPT_CONFIG)
+/* Above, only regions that firmware names are believed: the core's tables grow with the highest address. */
+#define UNNAMED_END (UINT64_C(1) << 40)
+#define BOTH_CAUSES (PLEAT_VIRTIO_INTERRUPT_QUEUE | PLEAT_VIRTIO_INTERRUPT_CONFIG)
 /* Without interrupts the device is asked so often. */
 #define POLL_NS UINT64_C(1000000)
 /* Whether a device is there still is looked at so often. */
@@ -208,21 +210,68 @@ static void make_device(struct guest *guest, const struct platform_pci *function
     print("%s: %s at 0x%lx, blocks of %s, %s\n", device->name, size_text(&size, device->needs.region_bytes),
           device->needs.region_address, size_text(&block, device->needs.block_bytes),
           ways[device->interrupts]);
+    if (device->needs.region_address + device->needs.region_bytes > platform.highest_pfn
+                                                                        << pleat_frame_shift(&guest->core))
+        print("%s: firmware doesn't say that memory can be plugged there\n", device->name);
+}
+
+static bool is_virtio_mem(const struct platform_pci *function)
+{
+    return platform_pci_read(function, 0, 4) == (VIRTIO_MEM_PCI << 16 | VIRTIO_VENDOR);
+}
+
+static struct platform_pci functions[FUNCTIONS];
+
+static unsigned list_functions(void)
+{
+    const unsigned found = platform_pci_list(functions, FUNCTIONS);
+
+    return found < FUNCTIONS ? found : FUNCTIONS;
+}
+
+/* Of its region, by its config; 0: there is none that can be. */
+static uint64_t region_end(struct device *device)
+{
+    static const struct pleat_virtio_config_field fields[] = {{16, 8}, {24, 8}};
+    uint64_t values[2];
+
+    if (pleat_virtio_pci_init(&device->pci, &pci_ops, device))
+        return 0;
+    const struct pleat_virtio_transport transport = pleat_virtio_pci_transport(&device->pci);
+    if (pleat_virtio_config_read_fields(&transport, fields, 2, 10, values) || values[0] > UNNAMED_END ||
+        values[1] > UNNAMED_END - values[0])
+        return 0;
+    return values[0] + values[1];
+}
+
+uint64_t devices_end(void)
+{
+    static struct device device;
+    const unsigned found = list_functions();
+    uint64_t highest = 0;
+
+    for (unsigned i = 0; i < found; i++) {
+        if (!is_virtio_mem(&functions[i]))
+            continue;
+        device = (struct device){.function = functions[i]};
+        const uint64_t end = region_end(&device);
+        highest = end > highest ? end : highest;
+    }
+    return highest;
 }
 
 void devices_find(struct guest *guest)
 {
-    static struct platform_pci list[FUNCTIONS];
-    const unsigned found = platform_pci_list(list, FUNCTIONS);
+    const unsigned found = list_functions();
 
-    for (unsigned i = 0; i < found && i < FUNCTIONS; i++) {
-        if (platform_pci_read(&list[i], 0, 4) != (VIRTIO_MEM_PCI << 16 | VIRTIO_VENDOR))
+    for (unsigned i = 0; i < found; i++) {
+        if (!is_virtio_mem(&functions[i]))
             continue;
         if (guest->device_count == GUEST_DEVICES) {
             print("guest: more than %u virtio-mem devices: the others aren't used\n", GUEST_DEVICES);
             return;
         }
-        make_device(guest, &list[i]);
+        make_device(guest, &functions[i]);
     }
     if (!guest->device_count)
         print("guest: no virtio-mem device\n");

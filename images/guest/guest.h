@@ -89,6 +89,10 @@ bool guest_check(struct guest *guest);
 
 /* --- devices.c ------------------------------------------------------------------------------------------ */
 
+/** The end of the highest region of a device, in bytes; 0 without one, and where nothing can be plugged.
+ * Before the core is there, which has to know how far memory may reach even if firmware doesn't say. */
+uint64_t devices_end(void);
+
 /** Finds the devices and makes a driver for each. What can't be used is named, and left alone. */
 void devices_find(struct guest *guest);
 

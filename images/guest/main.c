@@ -7,6 +7,9 @@
 
 #include "ports/bare/print.h"
 
+/* The core's own frame size, which is not asked for another. */
+#define FRAME_BYTES 4096u
+
 struct guest the_guest;
 
 /* --- the core ------------------------------------------------------------------------------------------- */
@@ -30,13 +33,14 @@ static int make_core(struct guest *guest)
 {
     guest->port = platform.port;
     guest->port.log = log_line;
+    const uint64_t devices_end_pfn = devices_end() / FRAME_BYTES;
     /* One zone NORMAL for each node: nothing here needs memory below some address, and what no device is
      * restricted to needn't be kept for it. */
     const struct pleat_config config = {
         .port = &guest->port,
         .cpus = platform.cpus,
         .nodes = platform.nodes,
-        .highest_pfn = platform.highest_pfn,
+        .highest_pfn = platform.highest_pfn > devices_end_pfn ? platform.highest_pfn : devices_end_pfn,
         .cpu_node = platform.cpu_node,
         .policy = guest->options.policy,
         .policy_ratio = guest->options.policy_ratio,

@@ -109,6 +109,10 @@ qemu_type q
 qemu_end
 has 'a backend that has no memory: the guest runs' "$console" '^guest: ended, all is well$'
 
+# SeaBIOS has tables of its own then, and an SRAT isn't among them.
+in_image 'no SRAT' test=device -smp 2 -m 512M,maxmem=4G -no-acpi $(one 256M)
+has 'no SRAT: it says so' "$console" "^virtio-mem .*: firmware doesn't say that memory can be plugged there$"
+
 start run -smp 1 -m 512M
 ok 'no device: it says so' qemu_wait '^guest: no virtio-mem device'
 end 'no device'
