@@ -61,7 +61,7 @@ fault fatal '^fatal: as asked$'
 
 # damaged PERL: boots with the device tree that QEMU makes, after this has been done to it.
 damaged() {
-    qemu-system-riscv64 -M "virt,dumpdtb=$dir/tree" -m 512M -display none >"$dir/dump" 2>&1
+    timeout -k 5 20 qemu-system-riscv64 -M "virt,dumpdtb=$dir/tree" -m 512M -display none >"$dir/dump" 2>&1
     perl -0777 -pi -e "$1" "$dir/tree"
     qemu_run_riscv64 pleat-contract 'code=7' -m 512M -dtb "$dir/tree"
 }
