@@ -180,6 +180,8 @@ void cpus_start(const struct acpi *acpi, uint64_t page)
         else if (acpi->cpus[i].enabled && count < PLATFORM_CPUS - 1)
             wanted[count++] = &acpi->cpus[i];
     }
+    if (!acpi->cpu_count)
+        print("cpus: firmware names none: this one is all there is\n");
     if (!count)
         return;
     if (!page) {

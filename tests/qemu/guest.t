@@ -113,6 +113,11 @@ has 'a backend that has no memory: the guest runs' "$console" '^guest: ended, al
 in_image 'no SRAT' test=device -smp 2 -m 512M,maxmem=4G -no-acpi $(one 256M)
 has 'no SRAT: it says so' "$console" "^virtio-mem .*: firmware doesn't say that memory can be plugged there$"
 
+# Neither QEMU nor this firmware has any.
+in_image 'no ACPI tables' test=cpus,device -smp 2 -m 512M,maxmem=4G -no-acpi -bios qboot.rom $(one 256M)
+has 'no ACPI tables: it says so' "$console" '^ACPI: left out: there is no RSDP at 0x0$'
+has 'no ACPI tables: it says what it does without' "$console" '^cpus: firmware names none: '
+
 start run -smp 1 -m 512M
 ok 'no device: it says so' qemu_wait '^guest: no virtio-mem device'
 end 'no device'
