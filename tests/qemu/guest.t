@@ -49,6 +49,14 @@ in_image 'one CPU' test=core,cpus,faults -smp 1 -m 512M,maxmem=4G $(one 256M)
 in_image 'two CPUs, packed ring' test=cpus,device -smp 2 -m 512M,maxmem=4G $(one 256M ,packed=on)
 in_image 'four CPUs, no interrupts' 'test=cpus,device interrupts=none' -smp 4 -m 512M,maxmem=4G $(one 130M)
 
+start bench -smp 2 -m 512M,maxmem=4G $(one 256M)
+qemu_end
+is 'bench: code' "$qemu_code" 0
+has 'bench: what an allocation costs' "$console" '^order 0, one frame .*, movable, a pair +[1-9][0-9.]* ns$'
+has 'bench: what metadata costs' "$console" '^frames of metadata for 1 GiB plugged +[1-9][0-9]* frames$'
+has 'bench: what a device costs' "$console" '^virtio-mem .*: unplug 256 MiB, [1-9][0-9]* requests +[0-9.]+ ms$'
+has 'bench: and how long until something is plugged' "$console" '^boot to the first plugged byte +[0-9.]+ ms$'
+
 # ---- grow and shrink, by QMP, under a workload ----
 
 for cpus in 1 2 4; do
