@@ -20,6 +20,14 @@
 #define UNKNOWN_FEATURES   (UINT64_C(1) << 23 | UINT64_C(1) << 49 | UINT64_C(1) << 63)
 #define PCI_COMMAND        4u
 #define PCI_COMMAND_MEMORY 2u
+#define PCI_HEADER_TYPE    0x0eu
+#define PCI_SECONDARY_BUS  0x19u
+#define PCI_CAPABILITIES   0x34u
+#define CAPABILITY_EXPRESS 0x10u
+#define SLOT_CAPABILITIES  0x14u
+#define SLOT_CONTROL       0x18u
+#define HAS_POWER_CONTROL  0x002u
+#define POWER_IS_OFF       0x400u
 
 /* What is bent, and the transport behind it. */
 static struct bent {
@@ -336,9 +344,57 @@ static void test_absence(struct device *device)
     platform_pci_write(&function, PCI_COMMAND, 2, command);
 }
 
+/* The port that a function is behind, and where its capability of PCI Express is. False: there is none, or it
+ * can't take power away. */
+static bool find_port(const struct platform_pci *function, struct platform_pci *port, unsigned *express)
+{
+    static struct platform_pci list[64];
+    const unsigned found = platform_pci_list(list, 64);
+
+    for (unsigned i = 0; i < found && i < 64; i++) {
+        if ((platform_pci_read(&list[i], PCI_HEADER_TYPE, 1) & 0x7f) != 1 ||
+            platform_pci_read(&list[i], PCI_SECONDARY_BUS, 1) != function->bus)
+            continue;
+        *port = list[i];
+        *express = platform_pci_read(port, PCI_CAPABILITIES, 1);
+        while (*express && platform_pci_read(port, *express, 1) != CAPABILITY_EXPRESS)
+            *express = platform_pci_read(port, *express + 1, 1);
+        return *express && platform_pci_read(port, *express + SLOT_CAPABILITIES, 4) & HAS_POWER_CONTROL;
+    }
+    return false;
+}
+
+/* Power goes from its slot, as when it is pulled out, with a request on its way. */
+static void test_removal(struct device *device, const struct platform_pci *port, unsigned express)
+{
+    const uint64_t end_ns = platform_clock_ns() + 20 * SECOND_NS;
+    struct pleat_virtio_mem_status status = {0};
+
+    straighten();
+    if (!ok(!make_anew(device) && comes_to_say(device, PLEAT_VIRTIO_MEM_REASON_NONE) &&
+                !pleat_virtio_mem_driver_detach_begin(device->driver, PLEAT_VIRTIO_MEM_DETACH_GIVE_BACK),
+            "a device in a slot is asked to take its memory back"))
+        return;
+    /* It would answer before its doorbell has been rung to the end. */
+    bent.swallows_doorbells = true;
+    device->wake = PLEAT_VIRTIO_MEM_WAKE_NOW;
+    while (!status.in_flight && platform_clock_ns() < end_ns) {
+        (void)devices_serve(device->guest, platform_clock_ns());
+        pleat_virtio_mem_driver_status(device->driver, &status);
+    }
+    const uint32_t control = platform_pci_read(port, express + SLOT_CONTROL, 2);
+    platform_pci_write(port, express + SLOT_CONTROL, 2, control | POWER_IS_OFF);
+    while (!device->is_gone && platform_clock_ns() < end_ns)
+        (void)devices_settle(device->guest, SECOND_NS / 10);
+    ok(status.in_flight && device->is_gone, "when its slot has no power any more, it is let alone");
+    ok(guest_check(device->guest), "and the guest runs");
+}
+
 void test_faults(struct guest *guest)
 {
     struct device *device = &guest->devices[0];
+    struct platform_pci port;
+    unsigned express;
 
     if (!ok(guest->device_count, "there is a device") ||
         !ok(devices_settle(guest, 30 * SECOND_NS) && test_detach(device), "a driver gives all back"))
@@ -356,5 +412,8 @@ void test_faults(struct guest *guest)
     test_features(device);
     test_errors(device);
     test_silence(device);
-    test_absence(device);
+    if (find_port(&device->function, &port, &express))
+        test_removal(device, &port, express);
+    else
+        test_absence(device);
 }

@@ -46,6 +46,10 @@ end() {
 }
 
 in_image 'one CPU' test=core,cpus,faults -smp 1 -m 512M,maxmem=4G $(one 256M)
+in_image 'a device in a slot' test=faults -smp 2 -m 512M,maxmem=4G -device pcie-root-port,id=rp \
+    $(one 256M ,bus=rp)
+has 'a device in a slot: it was pulled out' "$console" '^ok [0-9]+ - when its slot has no power any more'
+has 'a device in a slot: that it was pulled out is said' "$console" '^virtio-mem .*: the device has gone, with '
 in_image 'two CPUs, packed ring' test=cpus,device -smp 2 -m 512M,maxmem=4G $(one 256M ,packed=on)
 in_image 'four CPUs, no interrupts' 'test=cpus,device interrupts=none' -smp 4 -m 512M,maxmem=4G $(one 130M)
 
