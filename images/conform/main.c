@@ -25,6 +25,7 @@
 #include "conform/conform.h"
 #include "images/contract/arguments.h"
 #include "ports/bare/platform.h"
+#include "ports/bare/platform_virtio.h"
 #include "ports/bare/print.h"
 
 #define FRAME_BYTES    UINT64_C(4096)
@@ -93,28 +94,6 @@ static bool choose_frames(void)
     over_reset = pointer(largest->start_pfn + largest->frames / 2);
     return true;
 }
-
-/* --- PCI ------------------------------------------------------------------------------------------------ */
-
-static uint32_t pci_read(void *context, unsigned offset, unsigned bytes)
-{
-    return platform_pci_read(context, offset, bytes);
-}
-
-static void pci_write(void *context, unsigned offset, unsigned bytes, uint32_t value)
-{
-    platform_pci_write(context, offset, bytes, value);
-}
-
-static void *pci_map(void *context, unsigned bar, uint64_t address, uint64_t bytes)
-{
-    (void)context;
-    (void)bar;
-    return platform_map_registers(address, bytes);
-}
-
-static const struct pleat_virtio_pci_ops pci_ops = {
-    .config_read = pci_read, .config_write = pci_write, .map = pci_map};
 
 /* --- Interrupts ----------------------------------------------------------------------------------------- */
 
@@ -359,7 +338,7 @@ int image_main(void)
     for (unsigned i = 0; i < there && i < FUNCTIONS_MOST; i++) {
         struct subject *its = &subject;
         *its = (struct subject){.function = functions[i], .index = devices};
-        if (pleat_virtio_pci_init(&its->pci, &pci_ops, &its->function) ||
+        if (pleat_virtio_pci_init(&its->pci, &platform_virtio_pci_ops, &its->function) ||
             its->pci.device_type != PLEAT_VIRTIO_MEM_DEVICE_ID) {
             continue;
         }

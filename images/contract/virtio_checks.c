@@ -11,6 +11,7 @@
 
 #include "pleat_port.h"
 #include "ports/bare/platform.h"
+#include "ports/bare/platform_virtio.h"
 #include "ports/bare/print.h"
 
 #include "contract_image.h"
@@ -40,26 +41,6 @@ static struct virtio {
     _Atomic unsigned of_queue, of_config, elsewhere;
 } virtio;
 
-static uint32_t config_read(void *context, unsigned offset, unsigned bytes)
-{
-    return platform_pci_read(context, offset, bytes);
-}
-
-static void config_write(void *context, unsigned offset, unsigned bytes, uint32_t value)
-{
-    platform_pci_write(context, offset, bytes, value);
-}
-
-static void *map(void *context, unsigned bar, uint64_t address, uint64_t bytes)
-{
-    (void)context;
-    (void)bar;
-    return platform_map_registers(address, bytes);
-}
-
-static const struct pleat_virtio_pci_ops pci_ops = {
-    .config_read = config_read, .config_write = config_write, .map = map};
-
 static void hear(_Atomic unsigned *what)
 {
     if (pleat_port_cpu())
@@ -86,7 +67,7 @@ static bool find(uint32_t device)
 
     for (unsigned i = 0; i < count && i < 64; i++) {
         virtio.at = list[i];
-        if (pleat_virtio_pci_init(&virtio.pci, &pci_ops, &virtio.at))
+        if (pleat_virtio_pci_init(&virtio.pci, &platform_virtio_pci_ops, &virtio.at))
             continue;
         virtio.transport = pleat_virtio_pci_transport(&virtio.pci);
         if (virtio.transport.ops->device_id(virtio.transport.context) == device)

@@ -8,6 +8,7 @@
 #include <pleat/wire/virtio.h>
 #include <pleat/wire/virtio_mem.h>
 
+#include "ports/bare/platform_virtio.h"
 #include "ports/bare/print.h"
 
 #define VIRTIO_VENDOR  0x1af4u
@@ -20,32 +21,6 @@
 #define POLL_NS UINT64_C(1000000)
 /* Whether a device is there still is looked at so often. */
 #define LOOK_NS UINT64_C(100000000)
-
-/* --- PCI ------------------------------------------------------------------------------------------------ */
-
-static uint32_t config_read(void *context, unsigned offset, unsigned bytes)
-{
-    const struct device *device = context;
-
-    return platform_pci_read(&device->function, offset, bytes);
-}
-
-static void config_write(void *context, unsigned offset, unsigned bytes, uint32_t value)
-{
-    const struct device *device = context;
-
-    platform_pci_write(&device->function, offset, bytes, value);
-}
-
-static void *map(void *context, unsigned bar, uint64_t address, uint64_t bytes)
-{
-    (void)context;
-    (void)bar;
-    return platform_map_registers(address, bytes);
-}
-
-static const struct pleat_virtio_pci_ops pci_ops = {
-    .config_read = config_read, .config_write = config_write, .map = map};
 
 /* --- interrupts ----------------------------------------------------------------------------------------- */
 
@@ -197,7 +172,7 @@ static void make_device(struct guest *guest, const struct platform_pci *function
     *device = (struct device){.guest = guest, .function = *function};
     format_text(device->name, sizeof device->name, "virtio-mem %02x:%02x.%x", function->bus, function->device,
                 function->function);
-    int error = pleat_virtio_pci_init(&device->pci, &pci_ops, device);
+    int error = pleat_virtio_pci_init(&device->pci, &platform_virtio_pci_ops, &device->function);
     if (!error) {
         route_interrupts(device);
         error = device_make_driver(device);
@@ -235,7 +210,7 @@ static uint64_t region_end(struct device *device)
     static const struct pleat_virtio_config_field fields[] = {{16, 8}, {24, 8}};
     uint64_t values[2];
 
-    if (pleat_virtio_pci_init(&device->pci, &pci_ops, device))
+    if (pleat_virtio_pci_init(&device->pci, &platform_virtio_pci_ops, &device->function))
         return 0;
     const struct pleat_virtio_transport transport = pleat_virtio_pci_transport(&device->pci);
     if (pleat_virtio_config_read_fields(&transport, fields, 2, 10, values) || values[0] > UNNAMED_END ||
