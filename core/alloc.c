@@ -220,13 +220,10 @@ __attribute__((always_inline)) static inline int64_t cache_pop(struct core *core
 /* There may be visitors, or the port has no fence. */
 __attribute__((noinline)) static int64_t allocate_visited(struct core *core, unsigned mobility, pleat_tag tag)
 {
-    struct cpu *cpu = cpu_pin(core);
-    int64_t pfn;
+    struct cpu *cpu = cpu_begin(core);
+    int64_t pfn = cache_pop(core, cpu, mobility, tag);
 
-    word_take(cpu);
-    pfn = cache_pop(core, cpu, mobility, tag);
-    word_give(cpu);
-    pleat_port_unpin();
+    cpu_end(cpu);
     return likely(pfn >= 0) ? pfn : allocate_slow(core, 0, mobility, tag);
 }
 
