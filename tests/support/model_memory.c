@@ -154,11 +154,13 @@ int model_online(struct model_memory *model, uint64_t address)
     return 0;
 }
 
+/* A frame that is withheld already may be on its way to the host, which looks at it without a lock; it
+ * isn't written again. */
 static void withhold(struct model_memory *model, uint64_t address, uint64_t bytes)
 {
     for (uint64_t i = 0; i < bytes / MODEL_FRAME_BYTES; i++) {
         uint8_t *frame = &model->frame[frame_at(model, address) + i];
-        if (*frame != MODEL_METADATA) {
+        if (*frame != MODEL_METADATA && *frame != MODEL_WITHHELD) {
             *frame = MODEL_WITHHELD;
         }
     }
