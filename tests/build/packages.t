@@ -23,10 +23,13 @@ check() {
     PATH=$dir/bin:$PATH YES=${answer_for_all:-} scripts/packages "$@" 2>&1 </dev/null
     echo "exit $?"
 }
+# on_terminal ANSWER COMMAND: what it says. That goes into a file, because socat may miss the last of it.
 on_terminal() {
     rm -f "$dir/calls"
     printf '%s\n' "$1" |
-        PATH=$dir/bin:$PATH YES= socat -t 60 - 'SYSTEM:scripts/packages build test 2>&1; echo "exit $?",pty,setsid,ctty'
+        env -u MAKEFLAGS -u MAKELEVEL -u PACKAGES_CHECKED PATH="$dir/bin:$PATH" YES= \
+            socat -t 60 - "SYSTEM:{ $2; echo exit \$?; } >$dir/said 2>&1,pty,setsid,ctty" >/dev/null 2>&1
+    cat "$dir/said"
 }
 calls() { cat "$dir/calls" 2>/dev/null; }
 
@@ -51,16 +54,15 @@ has 'through sudo' "$(calls)" '^sudo$'
 has 'updates first' "$(calls | sed -n 2p)" 'apt-get .* update$'
 has 'then installs the missing one alone' "$(calls)" 'install -y --no-install-recommends jq$'
 
-out=$(on_terminal n)
+out=$(on_terminal n 'scripts/packages build test')
 has 'asks on a terminal' "$out" 'Install them by sudo'
 has 'no is no' "$out" 'exit 1'
 is 'and calls nobody' "$(calls)" ''
-out=$(on_terminal y)
+out=$(on_terminal y 'scripts/packages build test')
 has 'yes is yes' "$(calls)" 'install -y --no-install-recommends jq$'
 
 # make runs several recipes at once, of which one alone has the terminal.
-out=$(echo n | env -u MAKEFLAGS -u MAKELEVEL -u PACKAGES_CHECKED PATH="$dir/bin:$PATH" YES= \
-    socat -t 60 - "SYSTEM:make -j4 BUILD=$dir/build all test,pty,setsid,ctty" 2>&1)
+out=$(on_terminal n "make -j4 BUILD=$dir/build all test")
 has 'make asks too' "$out" 'Install them by sudo'
 is 'before it does anything else' "$(ls "$dir/build" 2>/dev/null)" ''
 

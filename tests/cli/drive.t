@@ -65,6 +65,7 @@ has 'grow: what it does' "$(cat "$dir/out")" '^vm1 has 128M, grows to 1G$'
 has 'grow: progress' "$(cat "$dir/out")" '^ +[0-9.]+ s  vm1 has 1G of 1G$'
 has 'grow: how long it took' "$(cat "$dir/out")" '^vm1 has 1G after [0-9.]+ s$'
 has 'and it is so' "$(drive list && cat "$dir/out")" '^vm1 .* 1G +1G '
+until_true grep -q 'vm1 has .* of 1G' "$dir/watch.out"
 drive resize vm1 64M
 has 'shrink' "$(cat "$dir/out")" '^vm1 has 1G, shrinks to 64M$'
 has 'shrink: all of it' "$(cat "$dir/out")" '^vm1 has 64M after'
