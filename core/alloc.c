@@ -39,6 +39,7 @@ static int wish_make(const struct core *core, unsigned order, unsigned flags, pl
         (!core->owner_shift || order > PLEAT_PAGEBLOCK_ORDER || !core->owners[OWNER_INDEX(tag)].ops))
         return PLEAT_E_INVALID;
     wish->node = (uint8_t)(node ? node - 1 : PLEAT_MAX_NODES);
+    wish->avoided_block = wish->avoided_blocks = 0;
     return PLEAT_OK;
 }
 
@@ -80,7 +81,7 @@ static int64_t allocate_huge_on_node(struct core *core, struct cpu *cpu, const s
             if (home_only && (zone->kind == PLEAT_ZONE_PREFER_MOVABLE || zone->kind == PLEAT_ZONE_DMA ||
                               (zone->kind == PLEAT_ZONE_DMA32 && low_zone_is_worn(core, zone))))
                 continue;
-            pfn = index_take_huge(core, zone, wish->mobility, wish->order, cpu, home_only);
+            pfn = index_take_huge(core, zone, wish, cpu, home_only);
             if (pfn >= 0)
                 return pfn;
         }

@@ -6,7 +6,6 @@
 
 #include "bits.h"
 #include "check.h"
-#include "index.h"
 
 /* --- entering ------------------------------------------------------------------------------------------ */
 
@@ -188,8 +187,7 @@ static bool fill_from_partial(struct core *core, struct zone *zone, const struct
     static const uint8_t buckets[BUCKETS] = {1, 2, 3, 0};
 
     for (unsigned i = 0; i < BUCKETS; i++) {
-        if (index_take_partial(core, zone, wish->mobility, wish->mobility, buckets[i], wish->order, false,
-                               slot))
+        if (index_take_partial(core, zone, wish->mobility, wish, buckets[i], false, slot))
             return true;
     }
     return false;
@@ -198,8 +196,7 @@ static bool fill_from_partial(struct core *core, struct zone *zone, const struct
 static bool fill_from_own(struct core *core, struct cpu *cpu, struct zone *zone, const struct wish *wish,
                           struct slot *slot)
 {
-    return fill_from_partial(core, zone, wish, slot) ||
-           index_take_free(core, zone, wish->mobility, cpu, slot);
+    return fill_from_partial(core, zone, wish, slot) || index_take_free(core, zone, wish, cpu, slot);
 }
 
 /* The zone has no free pageblock: look among all partial ones of the same mobility, then among the others,
@@ -213,8 +210,7 @@ static bool fill_from_others(struct core *core, struct zone *zone, const struct 
 
     for (unsigned i = 0; i < MOBILITIES; i++) {
         for (unsigned bucket = BUCKETS; bucket-- > 0;) {
-            if (index_take_partial(core, zone, sides[wish->mobility][i], wish->mobility, bucket, wish->order,
-                                   true, slot))
+            if (index_take_partial(core, zone, sides[wish->mobility][i], wish, bucket, true, slot))
                 return true;
         }
     }
@@ -244,8 +240,7 @@ static bool fill_from_fixed(struct core *core, const struct wish *wish, unsigned
             !atomic_load_explicit(&zone->blocks, memory_order_relaxed) ||
             (kinds[i] == PLEAT_ZONE_DMA32 && low_zone_is_worn(core, zone)))
             continue;
-        if (fill_from_partial(core, zone, wish, slot) ||
-            index_take_free_fixed(core, zone, wish->mobility, slot))
+        if (fill_from_partial(core, zone, wish, slot) || index_take_free_fixed(core, zone, wish, slot))
             return true;
     }
     return false;

@@ -27,6 +27,7 @@
 #define PLEAT_CORE_CPU_H
 
 #include "check.h"
+#include "index.h"
 #include "memmap.h"
 
 /* Tells the port's fatal of a call that can't be; debug builds look for such, where no error can be returned.
@@ -127,15 +128,6 @@ void slot_release(struct cpu *cpu, struct slot *slot);
 
 /* Allocates 2^order frames, order 0 to 8, out of a slot. Returns the PFN or PLEAT_E_NO_MEMORY. */
 int64_t slot_take(struct core *core, struct slot *slot, unsigned order);
-
-/* What an allocation asks for, decoded. */
-struct wish {
-    uint8_t node;
-    uint8_t mobility;
-    uint8_t order;
-    uint8_t zone_limit; /* no zone above it (DMA, DMA32), or PLEAT_ZONE_MOVABLE */
-    bool this_node;
-};
 
 /* The zones of one node in the order that a wish may use them; `at` begins with 0; NULL: no more. */
 struct zone *wish_zone(struct core *core, const struct wish *wish, unsigned node, unsigned *at);

@@ -333,8 +333,8 @@ bool index_take_this(struct block *block, unsigned pageblock, unsigned mobility,
 }
 
 /* Looks through one block's mask; *tries counts the pageblocks that were too full for the order. */
-static bool take_in_block(struct block *block, unsigned mask, unsigned mobility, unsigned order,
-                          unsigned *tries, struct slot *slot)
+static bool take_in_block(struct block *block, unsigned mask, const struct wish *wish, unsigned *tries,
+                          struct slot *slot)
 {
     uint64_t bits = atomic_load(&block->masks[mask]);
 
@@ -344,10 +344,10 @@ static bool take_in_block(struct block *block, unsigned mask, unsigned mobility,
 
         if (mask_of_word(word) != mask) {
             mend_mask(block, pageblock, mask);
-        } else if (WORD_HINT(word) < order || WORD_FREE_COUNT(word) < 1u << order) {
+        } else if (WORD_HINT(word) < wish->order || WORD_FREE_COUNT(word) < 1u << wish->order) {
             if (*tries && !--*tries)
                 return false;
-        } else if (take(block, pageblock, word, mask, mobility, slot)) {
+        } else if (take(block, pageblock, word, mask, wish->mobility, slot)) {
             return true;
         }
     }
@@ -385,16 +385,33 @@ static struct block *member(struct core *core, struct zone *zone, unsigned set, 
     return block;
 }
 
-static bool take_in_set(struct core *core, struct zone *zone, unsigned set, unsigned mask, unsigned mobility,
-                        unsigned order, unsigned tries, struct slot *slot)
+static bool is_avoided(const struct wish *wish, uint64_t number)
+{
+    return number - wish->avoided_block < wish->avoided_blocks;
+}
+
+/* The set's first member at or after `from` that may serve; the number of all blocks: there is none. */
+static uint64_t next_for(const struct core *core, const struct zone *zone, unsigned set, uint64_t from,
+                         const struct wish *wish)
+{
+    uint64_t number = block_set_next(&zone->sets[set], from, core->block_count);
+
+    return is_avoided(wish, number)
+               ? block_set_next(&zone->sets[set], wish->avoided_block + wish->avoided_blocks,
+                                core->block_count)
+               : number;
+}
+
+static bool take_in_set(struct core *core, struct zone *zone, unsigned set, unsigned mask,
+                        const struct wish *wish, unsigned tries, struct slot *slot)
 {
     uint64_t number = 0;
 
-    while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
+    while ((number = next_for(core, zone, set, number, wish)) < core->block_count) {
         struct block *block = member(core, zone, set, mask, number);
         unsigned left = tries;
 
-        if (block && take_in_block(block, mask, mobility, order, &left, slot))
+        if (block && take_in_block(block, mask, wish, &left, slot))
             return true;
         if (tries && !left)
             return false;
@@ -423,17 +440,17 @@ static bool is_settled_by_another(struct block *block, const struct cpu *cpu)
 }
 
 /* From blocks where no other CPU takes any: neighbours' words share cache lines. */
-static bool take_free_alone(struct core *core, struct zone *zone, unsigned set, unsigned mobility,
+static bool take_free_alone(struct core *core, struct zone *zone, unsigned set, const struct wish *wish,
                             struct cpu *cpu, struct slot *slot)
 {
     uint64_t number = 0;
 
-    while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
+    while ((number = next_for(core, zone, set, number, wish)) < core->block_count) {
         struct block *block = member(core, zone, set, MASK_FREE, number++);
         unsigned tries = 0;
 
         if (!block || is_settled_by_another(block, cpu) ||
-            !take_in_block(block, MASK_FREE, mobility, 0, &tries, slot))
+            !take_in_block(block, MASK_FREE, wish, &tries, slot))
             continue;
         settle(block, cpu);
         return true;
@@ -441,42 +458,41 @@ static bool take_free_alone(struct core *core, struct zone *zone, unsigned set, 
     return false;
 }
 
-bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct cpu *cpu,
+bool index_take_free(struct core *core, struct zone *zone, const struct wish *wish, struct cpu *cpu,
                      struct slot *slot)
 {
-    unsigned first = mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
+    unsigned first = wish->mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
 
     /* Unmovable ones share blocks, so that they touch as few as can be. */
-    if (mobility == PLEAT_MOVABLE &&
-        (take_free_alone(core, zone, SET_FREE_CLEAN, mobility, cpu, slot) ||
-         take_in_set(core, zone, SET_FREE_CLEAN, MASK_FREE, mobility, 0, 0, slot) ||
-         take_free_alone(core, zone, SET_FREE_HOME, mobility, cpu, slot)))
+    if (wish->mobility == PLEAT_MOVABLE &&
+        (take_free_alone(core, zone, SET_FREE_CLEAN, wish, cpu, slot) ||
+         take_in_set(core, zone, SET_FREE_CLEAN, MASK_FREE, wish, 0, slot) ||
+         take_free_alone(core, zone, SET_FREE_HOME, wish, cpu, slot)))
         return true;
-    return take_in_set(core, zone, first, MASK_FREE, mobility, 0, 0, slot) ||
-           take_in_set(core, zone, SET_FREE_CLEAN + SET_FREE_HOME - first, MASK_FREE, mobility, 0, 0, slot);
+    return take_in_set(core, zone, first, MASK_FREE, wish, 0, slot) ||
+           take_in_set(core, zone, SET_FREE_CLEAN + SET_FREE_HOME - first, MASK_FREE, wish, 0, slot);
 }
 
-bool index_take_free_fixed(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot)
+bool index_take_free_fixed(struct core *core, struct zone *zone, const struct wish *wish, struct slot *slot)
 {
-    struct block_set *set = &zone->sets[SET_FREE_HOME];
     unsigned no_limit = 0;
 
-    for (uint64_t number = block_set_next(set, 0, core->block_count); number < core->block_count;
-         number = block_set_next(set, number + 1, core->block_count)) {
+    for (uint64_t number = next_for(core, zone, SET_FREE_HOME, 0, wish); number < core->block_count;
+         number = next_for(core, zone, SET_FREE_HOME, number + 1, wish)) {
         struct block *block = member(core, zone, SET_FREE_HOME, MASK_FREE, number);
 
-        if (block && !block->range.removable && take_in_block(block, MASK_FREE, mobility, 0, &no_limit, slot))
+        if (block && !block->range.removable && take_in_block(block, MASK_FREE, wish, &no_limit, slot))
             return true;
     }
     return false;
 }
 
-bool index_take_partial(struct core *core, struct zone *zone, unsigned side, unsigned mobility,
-                        unsigned bucket, unsigned order, bool thorough, struct slot *slot)
+bool index_take_partial(struct core *core, struct zone *zone, unsigned side, const struct wish *wish,
+                        unsigned bucket, bool thorough, struct slot *slot)
 {
     unsigned mask = MASK_PARTIAL(side, bucket);
 
-    return take_in_set(core, zone, SET_OF_MASK(mask), mask, mobility, order, thorough ? 0 : TRIES, slot);
+    return take_in_set(core, zone, SET_OF_MASK(mask), mask, wish, thorough ? 0 : TRIES, slot);
 }
 
 /* --- huge frames --------------------------------------------------------------------------------------- */
@@ -521,18 +537,18 @@ static int64_t huge_in_block(struct core *core, struct block *block, unsigned mo
 }
 
 /* `shared`: also from blocks where another CPU takes pageblocks. */
-static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, unsigned mobility,
-                           unsigned order, struct cpu *cpu, bool shared)
+static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, const struct wish *wish,
+                           struct cpu *cpu, bool shared)
 {
     uint64_t number = 0;
 
-    while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
+    while ((number = next_for(core, zone, set, number, wish)) < core->block_count) {
         struct block *block = member(core, zone, set, MASK_FREE, number++);
         int64_t pfn;
 
         if (!block || (!shared && is_settled_by_another(block, cpu)))
             continue;
-        pfn = huge_in_block(core, block, mobility, order);
+        pfn = huge_in_block(core, block, wish->mobility, wish->order);
         if (pfn < 0)
             continue;
         if (!shared)
@@ -542,15 +558,16 @@ static int64_t huge_in_set(struct core *core, struct zone *zone, unsigned set, u
     return PLEAT_E_NO_MEMORY;
 }
 
-int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility, unsigned order,
-                        struct cpu *cpu, bool home_only)
+int64_t index_take_huge(struct core *core, struct zone *zone, const struct wish *wish, struct cpu *cpu,
+                        bool home_only)
 {
-    unsigned first = mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
+    unsigned first = wish->mobility == PLEAT_MOVABLE ? SET_FREE_CLEAN : SET_FREE_HOME;
     struct block *recent = cpu->taking_block;
     int64_t pfn;
 
-    if (recent && recent->zone == zone && set_of_mask(recent, MASK_FREE) == first) {
-        pfn = huge_in_block(core, recent, mobility, order);
+    if (recent && recent->zone == zone && set_of_mask(recent, MASK_FREE) == first &&
+        !is_avoided(wish, recent->number)) {
+        pfn = huge_in_block(core, recent, wish->mobility, wish->order);
         if (pfn >= 0)
             return pfn;
     }
@@ -559,7 +576,7 @@ int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility,
 
         if (home_only && set != SET_FREE_HOME)
             continue;
-        pfn = huge_in_set(core, zone, set, mobility, order, cpu, i >= 2);
+        pfn = huge_in_set(core, zone, set, wish, cpu, i >= 2);
         if (pfn >= 0)
             return pfn;
     }

@@ -17,6 +17,18 @@
 
 #include "memmap.h"
 
+/* What an allocation asks for, decoded. */
+struct wish {
+    uint8_t node;
+    uint8_t mobility;
+    uint8_t order;
+    uint8_t zone_limit; /* no zone above it (DMA, DMA32), or PLEAT_ZONE_MOVABLE */
+    bool this_node;
+    /* Numbers of blocks that don't serve; none where the count is 0. */
+    uint64_t avoided_block;
+    uint64_t avoided_blocks;
+};
+
 /* The class that a word's count and flags ask for, put into it. */
 uint32_t word_classified(uint32_t word);
 
@@ -49,24 +61,24 @@ void block_unmovable_clear(struct block *block, unsigned pageblock);
 void index_forget_block(struct block *block);
 
 /*
- * Takes a whole pageblock of a class for a slot: its word becomes OWNED, its count goes to *slot. `mobility`
- * is what it is wanted for. For a partial class, one whose runs can't hold `order` is passed over, after a
- * few of which the search gives up unless `thorough`.
+ * Takes a whole pageblock of a class for a slot: its word becomes OWNED, its count goes to *slot. The wish
+ * says which mobility it is wanted for. For a partial class, one whose runs can't hold the wish's order is
+ * passed over, after a few of which the search gives up unless `thorough`.
  */
-bool index_take_free(struct core *core, struct zone *zone, unsigned mobility, struct cpu *cpu,
+bool index_take_free(struct core *core, struct zone *zone, const struct wish *wish, struct cpu *cpu,
                      struct slot *slot);
 /* The same, only from blocks that are never removed. */
-bool index_take_free_fixed(struct core *core, struct zone *zone, unsigned mobility, struct slot *slot);
-bool index_take_partial(struct core *core, struct zone *zone, unsigned side, unsigned mobility,
-                        unsigned bucket, unsigned order, bool thorough, struct slot *slot);
+bool index_take_free_fixed(struct core *core, struct zone *zone, const struct wish *wish, struct slot *slot);
+bool index_take_partial(struct core *core, struct zone *zone, unsigned side, const struct wish *wish,
+                        unsigned bucket, bool thorough, struct slot *slot);
 
 /* Takes this very pageblock, if it has a class. */
 bool index_take_this(struct block *block, unsigned pageblock, unsigned mobility, struct slot *slot);
 
 /* Takes 2^(order-9) whole pageblocks as one huge allocation; with home_only from blocks that hold unmovable
  * frames or are never removed. Returns its first PFN, or PLEAT_E_NO_MEMORY. */
-int64_t index_take_huge(struct core *core, struct zone *zone, unsigned mobility, unsigned order,
-                        struct cpu *cpu, bool home_only);
+int64_t index_take_huge(struct core *core, struct zone *zone, const struct wish *wish, struct cpu *cpu,
+                        bool home_only);
 
 /* Sets of blocks. */
 uint64_t block_set_words(uint64_t blocks);

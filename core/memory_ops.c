@@ -113,6 +113,8 @@ static int memory_take_begin(void *context, struct pleat_memory_job *storage,
     if (!owner || (unsigned)kind > PLEAT_TAKE_BLOCKS ||
         !to_frames(context, address, bytes, &config.start_pfn, &config.frames))
         return PLEAT_E_INVALID;
+    config.leaving_pfn = owner->leaving_address >> pleat_frame_shift(context);
+    config.leaving_frames = owner->leaving_bytes >> pleat_frame_shift(context);
     job->frames = config.frames;
     return pleat_take_begin(context, &job->take, &config);
 }

@@ -29,6 +29,7 @@ struct take {
     enum take_state state;
     unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
+    bool avoids;         /* there may be room outside of what is leaving */
     uint64_t next_pfn;   /* everything before it was free when it was passed */
     uint64_t moved;      /* frames */
     uint64_t in_the_way; /* of this pass: pinned, or being freed */
@@ -277,7 +278,10 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const stru
     struct take *take = take_of(storage);
     int error;
 
-    *take = (struct take){.core = core, .config = *config, .next_pfn = config->start_pfn};
+    *take = (struct take){.core = core,
+                          .config = *config,
+                          .avoids = config->leaving_frames != 0,
+                          .next_pfn = config->start_pfn};
     error = check_config(take);
     if (error)
         return error;
@@ -329,9 +333,16 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
                         .order = (uint8_t)order,
                         .zone_limit =
                             block->zone->kind < PLEAT_ZONE_NORMAL ? block->zone->kind : PLEAT_ZONE_MOVABLE};
-    struct cpu *cpu = cpu_begin(core);
+    struct cpu *cpu;
     int64_t pfn;
 
+    if (take->avoids) {
+        uint64_t last_pfn = take->config.leaving_pfn + take->config.leaving_frames - 1;
+
+        wish.avoided_block = take->config.leaving_pfn >> core->block_order;
+        wish.avoided_blocks = (last_pfn >> core->block_order) - wish.avoided_block + 1;
+    }
+    cpu = cpu_begin(core);
     if (order < PLEAT_PAGEBLOCK_ORDER)
         pfn = slot_allocate(core, cpu, &wish, &take->slot);
     else
@@ -344,6 +355,23 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
     }
     cpu_end(cpu);
     return pfn;
+}
+
+/* Somewhere that stays, or if there is no room, also in what will be taken after this. */
+static int64_t target_find(struct take *take, struct block *block, const struct piece *piece)
+{
+    int64_t to = target_allocate(take, block, piece);
+
+    if (to < 0) {
+        /* Free frames may lie in CPUs' caches and slots. */
+        core_drain(take->core, false);
+        to = target_allocate(take, block, piece);
+    }
+    if (to < 0 && take->avoids) {
+        take->avoids = false;
+        to = target_allocate(take, block, piece);
+    }
+    return to;
 }
 
 /* PLEAT_OK: it is gone. PLEAT_E_BUSY: its owner refused now. PLEAT_E_NO_MEMORY: nowhere to go. */
@@ -365,12 +393,7 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
     if (error) {
         return put_back(core, block, piece) ? PLEAT_OK : PLEAT_E_BUSY;
     }
-    to = target_allocate(take, block, piece);
-    if (to < 0) {
-        /* Free frames may lie in CPUs' caches and slots. */
-        core_drain(core, false);
-        to = target_allocate(take, block, piece);
-    }
+    to = target_find(take, block, piece);
     error =
         to < 0 ? PLEAT_E_NO_MEMORY : owner->ops->migrate(owner->context, from, (uint64_t)to, order, cookie);
     if (!error) {

@@ -205,7 +205,8 @@ int pleat_virtio_mem_driver_create(const struct pleat_virtio_mem_driver_config *
     driver->geometry = geometry;
     driver->device = device;
     fill_defaults(&driver->config, &geometry);
-    driver->owner = (struct pleat_memory_owner){driver, pleat_virtio_mem_online, pleat_virtio_mem_offline};
+    driver->owner = (struct pleat_memory_owner){
+        .context = driver, .online = pleat_virtio_mem_online, .offline = pleat_virtio_mem_offline};
     driver->units = (struct unit *)(storage + layout.units);
     driver->plugged = (uint64_t *)(storage + layout.plugged);
     driver->ready = (_Atomic uint64_t *)(storage + layout.ready);

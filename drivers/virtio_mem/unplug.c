@@ -41,8 +41,36 @@ static const struct pass {
 /** hunt.sub: nothing of the unit has been looked at. */
 #define FROM_THE_TOP UINT32_MAX
 
+/* Whole subblocks that are too much. */
+static uint64_t excess_subs(const struct pleat_virtio_mem_driver *driver)
+{
+    const uint64_t target = pleat_virtio_mem_target_bytes(driver);
+    const uint64_t plugged = pleat_virtio_mem_plugged_bytes(driver);
+    return plugged > target ? (plugged - target) / driver->geometry.sub_bytes : 0;
+}
+
+static uint64_t unit_subs(const struct pleat_virtio_mem_driver *driver, uint64_t unit)
+{
+    const uint64_t per_sub = driver->geometry.blocks_per_sub;
+    return (driver->units[unit].plugged_blocks + per_sub - 1) / per_sub;
+}
+
 /* --- The hunt's memory -----------------------------------------------------------------------------------
  */
+
+/* A hunt goes from the highest unit down: from where on it is likely to take all. What it takes away from
+ * below, because there is less to move, will be a reason for less to be taken there. */
+static void note_leaving(struct pleat_virtio_mem_driver *driver)
+{
+    const uint64_t excess = excess_subs(driver);
+    uint64_t unit = driver->geometry.units, subs = 0;
+    while (unit > 0 && subs + unit_subs(driver, unit - 1) <= excess) {
+        subs += unit_subs(driver, --unit);
+    }
+    driver->budget -= (int64_t)((driver->geometry.units - unit) * sizeof(struct unit));
+    driver->owner.leaving_address = unit_address(driver, unit);
+    driver->owner.leaving_bytes = (driver->geometry.units - unit) * driver->geometry.unit_bytes;
+}
 
 void pleat_virtio_mem_hunt_begin(struct pleat_virtio_mem_driver *driver)
 {
@@ -52,6 +80,7 @@ void pleat_virtio_mem_hunt_begin(struct pleat_virtio_mem_driver *driver)
     driver->hunt.sub = FROM_THE_TOP;
     pleat_virtio_mem_forgive_units(driver,
                                    UNIT_ALONE | UNIT_SINGLY | UNIT_SKIP | UNIT_NO_FREE | UNIT_HOPELESS);
+    note_leaving(driver);
 }
 
 static enum pleat_virtio_mem_reason reason_of(int error, const struct pleat_memory_report *report)
@@ -140,14 +169,6 @@ void pleat_virtio_mem_hunt_failed(struct pleat_virtio_mem_driver *driver, int er
 /* --- What may go -----------------------------------------------------------------------------------------
  */
 
-/* Whole subblocks that are too much. */
-static uint64_t excess_subs(const struct pleat_virtio_mem_driver *driver)
-{
-    const uint64_t target = pleat_virtio_mem_target_bytes(driver);
-    const uint64_t plugged = pleat_virtio_mem_plugged_bytes(driver);
-    return plugged > target ? (plugged - target) / driver->geometry.sub_bytes : 0;
-}
-
 /* Bytes in use that may go before the guest has too little free memory (X14). */
 static uint64_t above_floor(const struct pleat_virtio_mem_driver *driver)
 {
@@ -166,12 +187,6 @@ static uint64_t allowed_subs(struct pleat_virtio_mem_driver *driver)
     const uint64_t allowed = above_floor(driver) / driver->geometry.sub_bytes;
     driver->hunt.floor_met = allowed == 0;
     return allowed < excess ? allowed : excess;
-}
-
-static uint64_t unit_subs(const struct pleat_virtio_mem_driver *driver, uint64_t unit)
-{
-    const uint64_t per_sub = driver->geometry.blocks_per_sub;
-    return (driver->units[unit].plugged_blocks + per_sub - 1) / per_sub;
 }
 
 static bool fullness_fits(const struct pleat_virtio_mem_driver *driver, uint64_t unit,

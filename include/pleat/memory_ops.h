@@ -84,6 +84,14 @@ struct pleat_memory_owner {
 
     /** One memory block went offline; none of its frames is in use any more. NULL: the owner doesn't care. */
     void (*offline)(void *context, uint64_t address, uint64_t bytes);
+
+    /**
+     * What the owner means to take back, in this take and after it: content that has to move goes there only
+     * when there is room nowhere else, so that it doesn't move twice. A hint for take_begin, changed by the
+     * owner between its own calls; 0 bytes: nothing.
+     */
+    uint64_t leaving_address;
+    uint64_t leaving_bytes;
 };
 
 /** Memory blocks to add, all or none. */

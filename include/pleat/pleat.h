@@ -320,6 +320,10 @@ struct pleat_take_config {
      * anybody's; not for TO_REMOVED. */
     const void *owner;
     uint64_t deadline_ns; /**< of the port's clock; 0: none */
+    /** What the caller means to take afterwards, any range: what is evacuated goes to blocks in it only when
+     * there is room nowhere else, so that it doesn't have to move twice. 0 frames: nothing. */
+    uint64_t leaving_pfn;
+    uint64_t leaving_frames;
 };
 
 /** A take in progress; storage of the caller, at the same place until it ended. */

@@ -153,6 +153,109 @@ static void each_unmovable_allocation_is_told_once(void **state)
     fixture_free(f);
 }
 
+/* --- where evacuated frames go ---------------------------------------------------------------------------
+ */
+
+#define MOVED 3000u
+
+/* How many of them are in the block behind `start_pfn`. */
+static unsigned count_in_block(const struct mover *mover, uint64_t start_pfn)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < MOVED; i++)
+        count += mover->where[i] - start_pfn < BLOCK_FRAMES;
+    return count;
+}
+
+/* Takes the upper one of two movable blocks, where all of the mover's frames are. */
+static void take_upper(struct fixture *f, struct mover *mover, uint64_t leaving_frames)
+{
+    struct pleat_take_config config = {.start_pfn = GIB_FRAMES + BLOCK_FRAMES,
+                                       .frames = BLOCK_FRAMES,
+                                       .goal = PLEAT_TAKE_TO_REMOVED,
+                                       .owner = &owner,
+                                       .leaving_pfn = GIB_FRAMES,
+                                       .leaving_frames = leaving_frames};
+    struct pleat_range_config range = {.name = "upper",
+                                       .owner = &owner,
+                                       .start_pfn = config.start_pfn,
+                                       .frames = BLOCK_FRAMES,
+                                       .flags = PLEAT_ADD_FORCE_ONLINE,
+                                       .force_zone = PLEAT_ZONE_MOVABLE};
+    struct pleat_take job;
+    int result;
+
+    assert_int_equal(pleat_add(&f->pleat, &range), 0);
+    for (unsigned i = 0; i < MOVED; i++) {
+        int64_t pfn = pleat_alloc(&f->pleat, 0, PLEAT_MOVABLE, pleat_tag_make(mover->owner, i));
+
+        assert_true(pfn >= (int64_t)config.start_pfn);
+        mover->where[i] = (uint64_t)pfn;
+    }
+    range.start_pfn = GIB_FRAMES;
+    range.name = "lower";
+    assert_int_equal(pleat_add(&f->pleat, &range), 0);
+    assert_int_equal(pleat_take_begin(&f->pleat, &job, &config), 0);
+    do
+        result = pleat_take_step(&f->pleat, &job, 100);
+    while (result == PLEAT_MORE);
+    assert_int_equal(result, 0);
+    assert_int_equal(mover->moves, MOVED);
+}
+
+static void free_all(struct fixture *f, struct mover *mover)
+{
+    for (unsigned i = 0; i < MOVED; i++)
+        assert_int_equal(pleat_free(&f->pleat, mover->where[i], 0), 0);
+    free(mover->where);
+    fixture_free(f);
+}
+
+static void what_moves_goes_into_the_movable_zone_first(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct mover mover;
+
+    (void)state;
+    mover_init(&mover, &f->pleat, MOVED);
+    take_upper(f, &mover, 0);
+    assert_int_equal(count_in_block(&mover, GIB_FRAMES), MOVED);
+    free_all(f, &mover);
+}
+
+static void what_moves_avoids_what_will_be_taken_as_well(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct mover mover;
+
+    (void)state;
+    mover_init(&mover, &f->pleat, MOVED);
+    take_upper(f, &mover, 2 * BLOCK_FRAMES);
+    assert_int_equal(count_in_block(&mover, GIB_FRAMES), 0);
+    free_all(f, &mover);
+}
+
+/* Boot memory has room for two pageblocks' worth of them. */
+static void what_finds_no_other_room_goes_there_even_so(void **state)
+{
+    struct fixture *f = fixture_new(NULL, 0, NULL);
+    struct mover mover;
+    int64_t pfn[2];
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++)
+        pfn[i] = pleat_alloc(&f->pleat, 9, PLEAT_UNMOVABLE, PLEAT_NO_TAG);
+    while (pleat_alloc(&f->pleat, 0, PLEAT_ALLOC_RESERVE, PLEAT_NO_TAG) >= 0)
+        ;
+    mover_init(&mover, &f->pleat, MOVED);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pleat_free(&f->pleat, (uint64_t)pfn[i], 9), 0);
+    take_upper(f, &mover, 2 * BLOCK_FRAMES);
+    assert_int_equal(count_in_block(&mover, GIB_FRAMES), MOVED - 1024);
+    free_all(f, &mover);
+}
+
 /* --- taken and removed in one --------------------------------------------------------------------------- */
 
 struct heard {
@@ -245,6 +348,9 @@ int main(void)
         cmocka_unit_test(ranges_that_were_taken_dont_hide_the_runs_of_other_pageblocks),
         cmocka_unit_test(a_pageblock_that_becomes_free_while_isolated_isnt_unmovable_afterwards),
         cmocka_unit_test(each_unmovable_allocation_is_told_once),
+        cmocka_unit_test(what_moves_goes_into_the_movable_zone_first),
+        cmocka_unit_test(what_moves_avoids_what_will_be_taken_as_well),
+        cmocka_unit_test(what_finds_no_other_room_goes_there_even_so),
         cmocka_unit_test(blocks_are_removed_in_the_step_that_takes_them),
         cmocka_unit_test(only_what_its_owner_may_remove_is_taken_to_be_removed),
     };

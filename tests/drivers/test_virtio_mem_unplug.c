@@ -83,6 +83,24 @@ static void one_GiB_of_free_memory_is_8_requests_and_no_work_by_frames(void **st
     fixture_free(f);
 }
 
+/* What is moved shouldn't have to move again: the memory is told what the hunt is after. */
+static void what_will_be_taken_is_named_before_anything_moves(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_start(NULL, 4 * MIB);
+    for (unsigned unit = 0; unit < 4; unit++) {
+        use(f, unit * MIB + 512 * KIB, 4 * KIB, MODEL_MOVABLE);
+    }
+    fixture_request(f, 1 * MIB + 512 * KIB);
+    assert_int_equal(f->model.leaving_address, FIXTURE_ADDRESS + 2 * MIB);
+    assert_int_equal(f->model.leaving_address + f->model.leaving_bytes, FIXTURE_ADDRESS + FIXTURE_REGION);
+    fixture_request(f, 0);
+    assert_int_equal(f->model.leaving_address, FIXTURE_ADDRESS);
+    assert_int_equal(f->model.leaving_bytes, FIXTURE_REGION);
+    fixture_assert_at(f, 0);
+    fixture_free(f);
+}
+
 /*   unit 0            unit 1            unit 2
  *   Moooooooooooooooo Moooooooooooooooo Mooo............   partly plugged and free: goes first, as a whole */
 static void free_partly_plugged_units_go_before_full_ones(void **state)
@@ -753,6 +771,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_GiB_of_free_memory_is_8_requests_and_no_work_by_frames),
+        cmocka_unit_test(what_will_be_taken_is_named_before_anything_moves),
         cmocka_unit_test(free_partly_plugged_units_go_before_full_ones),
         cmocka_unit_test(free_subblocks_go_before_occupied_ones_and_bigger_runs_first),
         cmocka_unit_test(metadata_is_unplugged_last_with_its_unit),

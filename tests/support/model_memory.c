@@ -423,6 +423,8 @@ static int model_take_begin(void *context, struct pleat_memory_job *storage,
         return PLEAT_E_UNMOVABLE;
     }
     job->active = true;
+    model->leaving_address = owner->leaving_address;
+    model->leaving_bytes = owner->leaving_bytes;
     model->isolated_address = address;
     model->isolated_bytes = bytes;
     return 0;

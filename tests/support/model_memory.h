@@ -64,6 +64,8 @@ struct model_memory {
     bool pins_wait;            /* pinned frames are tried again for as long as the take goes on */
     uint64_t isolated_address; /* by the take in progress */
     uint64_t isolated_bytes;
+    uint64_t leaving_address; /* what its owner meant to take back, as of the last take */
+    uint64_t leaving_bytes;
     uint64_t looks;
     uint64_t moved_frames;
 

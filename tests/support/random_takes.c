@@ -129,6 +129,12 @@ static void draw_take(struct run *run, struct pleat_take_config *config)
         config->frames = 0;
     if (run_chance(run, 20))
         config->deadline_ns = run->now_ns + 1 + run_draw(run, 40);
+    if (run_chance(run, 30)) {
+        config->leaving_pfn = run_draw_block(run, PLEAT_BLOCK_ONLINE) * block_frames;
+        config->leaving_frames = run_draw(run, 4 * block_frames);
+    }
+    if (run_chance(run, 2))
+        config->leaving_frames = UINT64_MAX - run_draw(run, 2);
 }
 
 void run_check_look(struct run *run, const struct pleat_look *look, const struct pleat_look *wanted,
