@@ -30,6 +30,12 @@ drive resize vm0 0 --deadline 200ms
 is 'a shrink that misses its deadline: exit code' "$code" 3
 has 'and how far it came' "$(cat "$dir/err")" \
     "vm0 didn't get there within 0.2s: wanted 0, reached [0-9]+[MG]"
+# Nobody answers without a driver.
+drive resize vm0 0 --deadline 60s
+in_guest 'rmmod virtio_mem' >/dev/null
+drive resize vm0 64M --stall 500ms
+is 'a guest without a driver: exit code' "$code" 3
+has 'and that it stalled' "$(cat "$dir/err")" '^pleat drive: vm0 stalled, no progress for 0.5s: wanted 64M, reached 0$'
 cat >"$dir/scenario" <<'END'
 info blocks
 expect Memory blocks
