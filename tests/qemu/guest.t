@@ -46,6 +46,19 @@ end() {
 }
 
 in_image 'one CPU' test=core,cpus,faults -smp 1 -m 512M,maxmem=4G $(one 256M)
+# By messages where the device has vectors for them, as it has in newer QEMUs; by pins elsewhere.
+way=INTx vectors=
+if ${QEMU:-qemu-system-x86_64} -device virtio-mem-pci,help | grep -q vectors=; then
+    way=MSI-X vectors='0 1 2'
+fi
+has 'one CPU: how the device interrupts' "$console" "^virtio-mem .*, $way\$"
+for count in $vectors; do
+    in_image "vectors: $count" test=device -smp 2 -m 512M,maxmem=4G $(one 256M ",vectors=$count")
+    [ "$count" -gt 0 ] && way=MSI-X || way=INTx
+    has "vectors: $count: how the device interrupts" "$console" "^virtio-mem .*, $way\$"
+done
+in_image 'pins' 'test=device interrupts=intx' -smp 2 -m 512M,maxmem=4G $(one 256M)
+has 'pins: the device interrupts by them' "$console" '^virtio-mem .*, INTx$'
 in_image 'a device in a slot' test=faults -smp 2 -m 512M,maxmem=4G -device pcie-root-port,id=rp \
     $(one 256M ,bus=rp)
 has 'a device in a slot: it was pulled out' "$console" '^ok [0-9]+ - when its slot has no power any more'
@@ -122,11 +135,11 @@ qemu_end
 has 'a backend that has no memory: the guest runs' "$console" '^guest: ended, all is well$'
 
 # SeaBIOS has tables of its own then, and an SRAT isn't among them.
-in_image 'no SRAT' test=device -smp 2 -m 512M,maxmem=4G -no-acpi $(one 256M)
+in_image 'no SRAT' test=device -smp 2 -m 512M,maxmem=4G -M acpi=off $(one 256M)
 has 'no SRAT: it says so' "$console" "^virtio-mem .*: firmware doesn't say that memory can be plugged there$"
 
 # Neither QEMU nor this firmware has any.
-in_image 'no ACPI tables' test=cpus,device -smp 2 -m 512M,maxmem=4G -no-acpi -bios qboot.rom $(one 256M)
+in_image 'no ACPI tables' test=cpus,device -smp 2 -m 512M,maxmem=4G -M acpi=off -bios qboot.rom $(one 256M)
 has 'no ACPI tables: it says so' "$console" '^ACPI: left out: there is no RSDP at 0x0$'
 has 'no ACPI tables: it says what it does without' "$console" '^cpus: firmware names none: '
 

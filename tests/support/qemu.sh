@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What tests that boot images under QEMU share: starting it under software emulation, what came out, and its
 # end. Read it with `.` from the root of the tree, after tap.sh. All that is started is ended by its process id.
+# QEMU in the environment is another qemu-system-x86_64 to run.
 
 build=${BUILD:-build}
 dir=$(mktemp -d) || exit 1
@@ -26,7 +27,7 @@ qemu_start() {
     shift 2
     rm -f "$dir/console"
     [ $# -gt 0 ] || set -- $qemu_machine
-    qemu-system-x86_64 -accel tcg,thread=multi -nodefaults -display none -no-reboot \
+    ${QEMU:-qemu-system-x86_64} -accel tcg,thread=multi -nodefaults -display none -no-reboot \
         -chardev "socket,id=console,path=$dir/console.socket,server=on,wait=off,logfile=$dir/console" \
         -serial chardev:console -qmp "unix:$dir/qmp,server=on,wait=off" -device isa-debug-exit,iobase=0xf4,iosize=4 \
         -kernel "$build/$qemu_image.elf" -append "$qemu_arguments" "$@" \
