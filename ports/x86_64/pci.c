@@ -5,6 +5,8 @@
  */
 #include "pci.h"
 
+#include "ports/bare/print.h"
+
 #include "pleat_port.h"
 #include "registers.h"
 
@@ -48,9 +50,14 @@ void pci_find(const struct acpi *acpi)
         spaces[space_count].first = ecam->first_bus;
         spaces[space_count++].last = ecam->last_bus;
     }
-    if (!space_count && ports_are_there()) {
+    if (space_count)
+        return;
+    if (ports_are_there()) {
+        print("pci: firmware names no configuration space: by ports, segment 0 alone\n");
         by_ports = true;
         spaces[space_count++].last = 0xff;
+    } else {
+        print("pci: firmware names no configuration space, and there are no ports to it: no functions\n");
     }
 }
 
