@@ -24,9 +24,9 @@ struct cpu {
     bool woken;
 };
 
-_Alignas(4096) unsigned char cpu_stacks[PLATFORM_CPUS * CPU_STACK_BYTES];
+_Alignas(4096) unsigned char cpu_stacks[START_CPUS * CPU_STACK_BYTES];
 
-static struct cpu cpus[PLATFORM_CPUS];
+static struct cpu cpus[START_CPUS];
 static enum fdt_psci psci;
 
 long psci_call(unsigned long function, unsigned long a, unsigned long b, unsigned long c)
@@ -80,8 +80,10 @@ void cpus_begin(const struct fdt *fdt)
             platform.cpu_node[0] = known->node;
             continue;
         }
-        if (number == PLATFORM_CPUS)
-            break;
+        if (number == START_CPUS) {
+            print("CPU 0x%llx is one too many\n", (unsigned long long)known->id);
+            continue;
+        }
         const long error = psci_call(PSCI_CPU_ON, known->id, (uintptr_t)start_secondary, number);
         const uint64_t deadline = platform_clock_ns() + START_NS;
         while (!error && !__atomic_load_n(&cpus[number].alive, __ATOMIC_ACQUIRE) &&

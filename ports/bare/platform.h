@@ -17,7 +17,7 @@
 #include <pleat/pleat.h>
 #include <pleat/port.h>
 
-#define PLATFORM_CPUS  64u
+#define PLATFORM_CPUS  256u
 #define PLATFORM_NODES 16u
 #define PLATFORM_SPANS 64u
 #define PLATFORM_AREAS 16u

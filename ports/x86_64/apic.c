@@ -98,6 +98,12 @@ uint32_t apic_id(void)
     return x2 ? get(APIC_ID) : get(APIC_ID) >> 24;
 }
 
+bool apic_reaches(uint32_t id)
+{
+    /* Without x2APIC the highest number means all. */
+    return x2 || id < 0xff;
+}
+
 void apic_end_of_interrupt(void)
 {
     set(APIC_EOI, 0);

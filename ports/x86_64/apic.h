@@ -15,6 +15,9 @@ void apic_start(void);
 /* This CPU's own number. */
 uint32_t apic_id(void);
 
+/* Whether a CPU of this number can be interrupted. */
+bool apic_reaches(uint32_t id);
+
 void apic_end_of_interrupt(void);
 
 void apic_send(uint32_t id, unsigned vector);

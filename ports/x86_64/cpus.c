@@ -27,7 +27,7 @@
 #define START_AGAIN_NS UINT64_C(20000000)
 #define START_NS       UINT64_C(2000000000)
 
-_Static_assert(PLATFORM_CPUS <= 64, "one word has a bit for each");
+_Static_assert(PLATFORM_CPUS <= PLEAT_MAX_CPUS && PLATFORM_CPUS % 64 == 0, "words have a bit for each");
 _Static_assert(offsetof(struct cpu, number) == X86_CPU_NUMBER, "pleat_port.h");
 _Static_assert(offsetof(struct cpu, flags) == X86_CPU_FLAGS, "pleat_port.h");
 _Static_assert(offsetof(struct cpu, answered) == X86_CPU_ANSWERED, "pleat_port.h");
@@ -62,17 +62,18 @@ void cpus_fence(void)
     unsigned long wanted = __atomic_add_fetch(&x86_asked, 1, __ATOMIC_SEQ_CST);
 
     unsigned me = pleat_port_cpu();
-    uint64_t awake = 0;
+    uint64_t awake[PLATFORM_CPUS / 64] = {0};
 
     for (unsigned i = 0; i < platform.cpus; i++) {
         if (i != me && !__atomic_load_n(&cpus[i].asleep, __ATOMIC_SEQ_CST)) {
-            awake |= UINT64_C(1) << i;
+            awake[i / 64] |= UINT64_C(1) << (i % 64);
             apic_send(cpus[i].apic_id, VECTOR_ASK);
         }
     }
     x86_answer();
     for (unsigned i = 0; i < platform.cpus; i++) {
-        while (awake >> i & 1 && (long)(__atomic_load_n(&cpus[i].answered, __ATOMIC_ACQUIRE) - wanted) < 0)
+        while (awake[i / 64] >> (i % 64) & 1 &&
+               (long)(__atomic_load_n(&cpus[i].answered, __ATOMIC_ACQUIRE) - wanted) < 0)
             pleat_port_pause();
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -177,6 +178,8 @@ void cpus_start(const struct acpi *acpi, uint64_t page)
     for (unsigned i = 0; i < acpi->cpu_count; i++) {
         if (acpi->cpus[i].apic_id == cpus[0].apic_id)
             platform.cpu_node[0] = acpi->cpus[i].node;
+        else if (acpi->cpus[i].enabled && !apic_reaches(acpi->cpus[i].apic_id))
+            print("cpus: the one with APIC id %u can't be reached without x2APIC\n", acpi->cpus[i].apic_id);
         else if (acpi->cpus[i].enabled && count < PLATFORM_CPUS - 1)
             wanted[count++] = &acpi->cpus[i];
     }

@@ -19,11 +19,11 @@
 #define RSDP UINT64_C(0x10010)
 #define XSDT UINT64_C(0x10100)
 #define RSDT UINT64_C(0x10200)
-#define MADT UINT64_C(0x11000)
 #define SRAT UINT64_C(0x12000)
 #define SLIT UINT64_C(0x13000)
 #define MCFG UINT64_C(0x14000)
 #define FADT UINT64_C(0x15000)
+#define MADT UINT64_C(0x16000)
 #define FREE UINT64_C(0x18000)
 
 static struct firmware_memory memory;
@@ -720,7 +720,7 @@ static void cpus_beyond_the_room_are_left_out(void **state)
         add_x2apic(0x1000 + i, 1);
     read_again();
     assert_int_equal(memory.line_count, 6);
-    assert_non_null(strstr(memory.lines[0], "no room for more: CPU with APIC id 0x103c"));
+    assert_non_null(strstr(memory.lines[0], "no room for more: CPU with APIC id 0x10fc"));
     assert_int_equal(acpi.cpu_count, PLATFORM_CPUS);
     assert_int_equal(acpi.cpus[0].apic_id, 0);
     expect_nodes();

@@ -27,6 +27,9 @@ has 'two nodes: the node of CPU 3' "$console" '^# CPU 3: node 1$'
 has 'two nodes: memory of node 0' "$console" '^# span 0x[0-9a-f]+ to 0x40000, node 0, free$'
 has 'two nodes: memory of node 1' "$console" '^# span 0x40000 to 0x[0-9a-f]+, node 1, free$'
 
+machine 'more CPUs than a word has bits' -M q35 -cpu max -m 512M -smp 70
+has 'more CPUs than a word has bits: the last one' "$console" '^# CPU 69: node 0$'
+
 machine 'memory above 4 GiB' -M q35 -cpu max -m 5G -smp 1
 has 'memory above 4 GiB: it is free' "$console" '^# span 0x100000 to 0x1c0000, node 0, free$'
 
