@@ -43,15 +43,19 @@ static const char help_text[] =
     "  --deadline TIME  of resize, altogether, or off (off)\n"
     "  --stall TIME     of resize, without any progress, or off (30s)\n"
     "  --duration TIME  of watch\n"
-    "  --picture STEM   at the end writes STEM.svg and STEM.png: sizes over time; of\n"
-    "                   'pleat run' the memory blocks too\n"
+    "  --picture STEM   at the end writes STEM.svg and STEM.png: sizes over time, and the\n"
+    "                   memory blocks if they are known; those of 'pleat run' are\n"
+    "  --guest-console FILE\n"
+    "                   what the guest says on its console, a file or a pipe: where Pleat's\n"
+    "                   guest image tells its memory blocks, if it was started with\n"
+    "                   blocks=tell, which QMP doesn't\n"
     "  --json           list prints a list of objects\n"
     "\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the device stalled or its deadline\n"
     "passed; the message says which size was wanted and which was reached.\n";
 
 struct drive_request {
-    const char *socket, *picture;
+    const char *socket, *picture, *console;
     uint64_t timeout_ns, duration_ns;
     struct pleat_drive_patience patience;
     bool json;
@@ -164,7 +168,8 @@ static int carry_out(const struct action *action, const struct drive_request *re
 {
     struct pleat_message message = {""};
     struct pleat_drive *drive;
-    int error = pleat_drive_open(&drive, request->socket, request->timeout_ns, stdout, &message);
+    int error =
+        pleat_drive_open(&drive, request->socket, request->console, request->timeout_ns, stdout, &message);
 
     if (error)
         return pleat_command_failed("drive", &message);
@@ -172,6 +177,8 @@ static int carry_out(const struct action *action, const struct drive_request *re
     const bool not_reached = action->may_run_out_of_patience && error == PLEAT_E_TIMEOUT;
     if (request->picture)
         error = draw(drive, request->picture, error, &message);
+    if (!error)
+        error = pleat_drive_console(drive, &message);
     pleat_drive_close(drive);
     if (!error)
         return PLEAT_EXIT_OK;
@@ -204,6 +211,7 @@ static int read_options(int argc, char **argv, struct drive_request *request, bo
                                             {"stall", required_argument, NULL, 's'},
                                             {"duration", required_argument, NULL, 'u'},
                                             {"picture", required_argument, NULL, 'p'},
+                                            {"guest-console", required_argument, NULL, 'c'},
                                             {"json", no_argument, NULL, 'j'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -225,6 +233,8 @@ static int read_options(int argc, char **argv, struct drive_request *request, bo
             code = read_time("duration", optarg, false, &request->duration_ns);
         else if (letter == 'p')
             request->picture = optarg;
+        else if (letter == 'c')
+            request->console = optarg;
         else if (letter == 'j')
             request->json = true;
         else if (letter == 'h')

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "machine/clock.h"
+#include "machine/drive_map.h"
 #include "machine/options.h"
 #include "machine/picture.h"
 #include "machine/qmp_client.h"
@@ -40,6 +41,7 @@ struct pleat_drive {
     /* When a device or its size last changed. */
     uint64_t changed_ns;
     struct pleat_picture *picture;
+    struct pleat_drive_map *map; /* NULL: the guest's console isn't known */
     struct track tracks[DEVICES_MAX];
     size_t track_count;
     /* Changes are told to whoever watches. */
@@ -214,6 +216,8 @@ int pleat_drive_look(struct pleat_drive *drive, struct pleat_message *message)
             new_track(drive, &drive->devices[i]);
     for (size_t i = 0; i < drive->track_count; i++)
         follow(drive, &drive->tracks[i], find(drive, drive->tracks[i].id), now_ns);
+    if (drive->map)
+        pleat_drive_map_look(drive->map, drive->devices, drive->count, now_ns, false);
     return PLEAT_OK;
 }
 
@@ -233,8 +237,8 @@ const struct pleat_drive_device *pleat_drive_devices(const struct pleat_drive *d
 
 /* ---- life ---- */
 
-int pleat_drive_open(struct pleat_drive **result, const char *path, uint64_t timeout_ns, FILE *out,
-                     struct pleat_message *message)
+int pleat_drive_open(struct pleat_drive **result, const char *path, const char *console, uint64_t timeout_ns,
+                     FILE *out, struct pleat_message *message)
 {
     struct pleat_drive *drive = calloc(1, sizeof *drive);
 
@@ -248,6 +252,8 @@ int pleat_drive_open(struct pleat_drive **result, const char *path, uint64_t tim
         if (!drive->picture)
             error = pleat_message_set(message, PLEAT_E_NO_MEMORY, "%s", pleat_error_text(PLEAT_E_NO_MEMORY));
     }
+    if (!error && console)
+        error = pleat_drive_map_open(&drive->map, console, drive->picture, message);
     pleat_clock_start(&drive->clock, false);
     if (!error)
         error = pleat_drive_look(drive, message);
@@ -263,6 +269,7 @@ void pleat_drive_close(struct pleat_drive *drive)
     if (!drive)
         return;
     pleat_qmp_client_close(drive->client);
+    pleat_drive_map_close(drive->map);
     pleat_picture_destroy(drive->picture);
     free(drive->devices);
     free(drive);
@@ -271,6 +278,11 @@ void pleat_drive_close(struct pleat_drive *drive)
 const char *pleat_drive_server(const struct pleat_drive *drive)
 {
     return pleat_qmp_client_server(drive->client);
+}
+
+int pleat_drive_console(const struct pleat_drive *drive, struct pleat_message *message)
+{
+    return drive->map ? pleat_drive_map_error(drive->map, message) : PLEAT_OK;
 }
 
 /* ---- resizing ---- */
@@ -585,10 +597,33 @@ static int picture_by_server(struct pleat_drive *drive, const char *stem, struct
     return error;
 }
 
+/* What is seen, and what of it isn't and why. */
+static void say_what_is_seen(struct pleat_drive *drive)
+{
+    const char *seen = "as seen by QMP; a map of memory blocks needs the guest's console (--guest-console)";
+    char text[sizeof drive->why.text + 64];
+    struct pleat_message why;
+
+    if (drive->map && pleat_drive_map_error(drive->map, &why)) {
+        snprintf(text, sizeof text, "as seen by QMP; the guest's console isn't followed: %s", why.text);
+        seen = text;
+    } else if (drive->map) {
+        seen = pleat_drive_map_is_told(drive->map)
+                   ? "as seen by QMP, and as told by the guest on its console"
+                   : "as seen by QMP; the guest tells no memory blocks on its console";
+    }
+    /* Without memory for it the old line stands. */
+    (void)pleat_picture_set_subtitle(drive->picture, seen);
+}
+
 int pleat_drive_picture(struct pleat_drive *drive, const char *stem, struct pleat_message *message)
 {
     if (pleat_qmp_client_is_pleat(drive->client) && !strpbrk(stem, "\"\\") &&
         !picture_by_server(drive, stem, message))
         return PLEAT_OK;
+    if (drive->map)
+        pleat_drive_map_look(drive->map, drive->devices, drive->count, pleat_clock_now_ns(&drive->clock),
+                             true);
+    say_what_is_seen(drive);
     return pleat_picture_draw(drive->picture, stem, 0, message);
 }

@@ -6,7 +6,8 @@
  *
  * Sizes are looked at twenty times a second, and whenever the server reports an event; more often just after
  * a request, so that a time that is told is off by no more than a twentieth or a few milliseconds. What is
- * known of a device is only what the server says: of the guest inside nothing is seen but how much it plugs.
+ * known of a device is only what the server says: of the guest inside nothing is seen but how much it plugs,
+ * unless it tells more on its console (guest_console.h).
  */
 #ifndef PLEAT_MACHINE_DRIVE_H
 #define PLEAT_MACHINE_DRIVE_H
@@ -29,11 +30,12 @@ struct pleat_drive_device {
 struct pleat_drive;
 
 /**
- * Connects to the Unix socket PATH. Lines about what happens go to OUT. TIMEOUT_NS is how long an answer may
- * take. Errors, with *DRIVE NULL: those of pleat_qmp_client_open().
+ * Connects to the Unix socket PATH. CONSOLE is a file or pipe with what the guest says on its console, which
+ * is followed from here on; NULL: none. Lines about what happens go to OUT. TIMEOUT_NS is how long an answer
+ * may take. Errors, with *DRIVE NULL: those of pleat_drive_map_open() and of pleat_qmp_client_open().
  */
-int pleat_drive_open(struct pleat_drive **drive, const char *path, uint64_t timeout_ns, FILE *out,
-                     struct pleat_message *message);
+int pleat_drive_open(struct pleat_drive **drive, const char *path, const char *console, uint64_t timeout_ns,
+                     FILE *out, struct pleat_message *message);
 
 /** Closes the connection and gives all back; NULL is fine. */
 void pleat_drive_close(struct pleat_drive *drive);
@@ -43,6 +45,10 @@ void pleat_drive_close(struct pleat_drive *drive);
  * pleat_qmp_client_execute(), PROTOCOL when the server describes a device that can't be.
  */
 int pleat_drive_look(struct pleat_drive *drive, struct pleat_message *message);
+
+/** OK, or why the console isn't followed any more: the errors of pleat_drive_map_error(). What a guest says
+ * there stops nobody from driving its machine, so no other function fails because of it. */
+int pleat_drive_console(const struct pleat_drive *drive, struct pleat_message *message);
 
 /** The devices as they were seen last, in the server's order; valid until the next look. */
 const struct pleat_drive_device *pleat_drive_devices(const struct pleat_drive *drive, size_t *count);
@@ -77,8 +83,9 @@ int pleat_drive_run_scenario(struct pleat_drive *drive, const struct pleat_scena
                              struct pleat_message *message);
 
 /**
- * Draws what has been seen so far into STEM.svg and STEM.png: sizes over time. Pleat's own machine, asked for
- * it while it is there, draws the memory blocks too. Errors: those of pleat_picture_draw().
+ * Draws what has been seen so far into STEM.svg and STEM.png: sizes over time, and the memory blocks if the
+ * guest tells them on its console; the line below the title says what they would need. Pleat's own machine,
+ * asked for it while it is there, draws the blocks by itself. Errors: those of pleat_picture_draw().
  */
 int pleat_drive_picture(struct pleat_drive *drive, const char *stem, struct pleat_message *message);
 

@@ -54,6 +54,8 @@ struct pleat_picture {
     struct snapshot *snapshots;
     size_t snapshot_count, snapshot_capacity;
     uint64_t end_ns;
+    bool map_has_ended;
+    uint64_t map_end_ns;
 };
 
 /* ---- recording ---- */
@@ -187,6 +189,8 @@ int pleat_picture_snapshot(struct pleat_picture *picture, uint64_t time_ns,
 {
     const struct snapshot *last =
         picture->snapshot_count ? &picture->snapshots[picture->snapshot_count - 1] : NULL;
+    if (picture->map_has_ended)
+        return PLEAT_E_STATE;
     if (count == 0 || count != picture->block_count || (last && last->time_ns > time_ns))
         return PLEAT_E_INVALID;
     for (size_t i = 0; i < count; i++) {
@@ -207,6 +211,24 @@ int pleat_picture_snapshot(struct pleat_picture *picture, uint64_t time_ns,
         snapshots[picture->snapshot_count++] = (struct snapshot){time_ns, copy};
     }
     extend_to(picture, time_ns);
+    return PLEAT_OK;
+}
+
+void pleat_picture_end_map(struct pleat_picture *picture, uint64_t time_ns)
+{
+    picture->map_has_ended = true;
+    picture->map_end_ns = time_ns;
+    extend_to(picture, time_ns);
+}
+
+int pleat_picture_set_subtitle(struct pleat_picture *picture, const char *subtitle)
+{
+    char *copy = strdup(subtitle);
+
+    if (!copy)
+        return PLEAT_E_NO_MEMORY;
+    free(picture->subtitle);
+    picture->subtitle = copy;
     return PLEAT_OK;
 }
 
@@ -534,8 +556,11 @@ static unsigned row_look(const struct layout *layout, const struct shown_region 
 
 static double snapshot_end_s(const struct layout *layout, size_t s)
 {
-    return s < layout->picture->snapshot_count ? (double)layout->picture->snapshots[s].time_ns / 1e9
-                                               : layout->end_s;
+    const struct pleat_picture *picture = layout->picture;
+
+    if (s < picture->snapshot_count)
+        return (double)picture->snapshots[s].time_ns / 1e9;
+    return picture->map_has_ended ? (double)picture->map_end_ns / 1e9 : layout->end_s;
 }
 
 /* Writes a row's rectangles: those of its looks, or those of its bars. What occurs is set in SEEN. */

@@ -68,10 +68,17 @@ int pleat_picture_region(struct pleat_picture *picture, const char *name, size_t
 /**
  * Adds a snapshot of the map: a cell for each block of all regions, in their order. It holds until the
  * next one. Errors, with nothing changed: PLEAT_E_INVALID (another number of cells, a state or zone that
- * there isn't, a time before the last), PLEAT_E_NO_MEMORY.
+ * there isn't, a time before the last), PLEAT_E_STATE (the map has ended), PLEAT_E_NO_MEMORY.
  */
 int pleat_picture_snapshot(struct pleat_picture *picture, uint64_t time_ns,
                            const struct pleat_picture_cell *cells, size_t count);
+
+/** From this time on nothing is known of the blocks: the map is drawn no further. Later snapshots are refused
+ * with PLEAT_E_STATE. */
+void pleat_picture_end_map(struct pleat_picture *picture, uint64_t time_ns);
+
+/** Another line below the title. Errors, with the old one kept: PLEAT_E_NO_MEMORY. */
+int pleat_picture_set_subtitle(struct pleat_picture *picture, const char *subtitle);
 
 /**
  * Writes the script for gnuplot that draws the picture: TERMINAL is "svg" or "png", FILE a name without

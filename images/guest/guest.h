@@ -16,6 +16,7 @@
 
 #include "ports/bare/platform.h"
 
+#include "blocks.h"
 #include "fill.h"
 #include "held.h"
 #include "options.h"
@@ -59,10 +60,11 @@ struct guest {
     unsigned owner;         /* of what the drivers need */
     uint64_t used_at_boot;  /* frames */
     uint64_t boot_frames;   /* online before anything was plugged */
-    uint64_t driver_frames; /* what the drivers have */
+    uint64_t driver_frames; /* what the drivers have, and the image itself */
     uint64_t first_plug_ns; /* 0: nothing has been plugged yet */
     struct held held;
     struct workload workload;
+    struct blocks blocks;
     struct fill fill;
     struct fill_bound bound; /* plugged_frames 0: no fill */
     uint64_t bound_frames;

@@ -370,6 +370,10 @@ static int read_word(struct reader *reader, char *word)
         if (!is_choice(value, kinds, COUNT(kinds), &choice))
             return complain(reader, word, "movable, mixed or unmovable", value);
         options->objects = (enum fill_objects)choice;
+    } else if (is_same(word, "blocks")) {
+        if (!is_same(value, "tell"))
+            return complain(reader, word, "tell", value);
+        options->tells_blocks = true;
     } else if (is_same(word, "interrupts")) {
         if (!is_choice(value, ways, COUNT(ways), &choice))
             return complain(reader, word, "msix, intx or none", value);

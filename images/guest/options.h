@@ -14,6 +14,7 @@
  *   policy=NAME[,ratio=N]  of what is plugged: online, offline, online_kernel, online_movable,
  *                          auto_movable, prefer_movable (online)
  *   floor=SIZE|off         of free memory that a shrink leaves (64M)
+ *   blocks=tell            run says on the console how each memory block is, for a program: blocks.h
  *   interrupts=msix|intx|none             at best (msix)
  *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (error)
  */
@@ -61,6 +62,7 @@ struct guest_options {
     unsigned policy_ratio;
     uint64_t floor_bytes; /**< 0: the driver's default; UINT64_MAX: off */
     enum guest_interrupts interrupts;
+    bool tells_blocks;
     enum pleat_log_level log_level;
 };
 

@@ -147,6 +147,8 @@ static void follow(struct guest *guest)
             next = when < next ? when : next;
             say_filled(guest, &said_filled);
         }
+        const uint64_t tell_ns = blocks_tell(guest, now_ns);
+        next = tell_ns < next ? tell_ns : next;
         if (next > now_ns)
             platform_idle(next < now_ns + CONSOLE_NS ? next : now_ns + CONSOLE_NS);
     }
@@ -157,6 +159,13 @@ int guest_run(struct guest *guest)
     if (guest->options.has_workload && guest->options.fill_bytes) {
         print("guest: command line: expected workload or fill, found both\n");
         return 2;
+    }
+    if (guest->options.tells_blocks) {
+        const int error = blocks_begin(guest);
+        if (error) {
+            print("guest: can't tell its blocks: %s\n", pleat_error_text(error));
+            return 1;
+        }
     }
     if (guest->options.has_workload && start_workload(guest))
         return 1;
