@@ -73,7 +73,9 @@ my %answers = (
     'hmp-escape' => sub { devices $_[0], device() },
 );
 
-my $server = IO::Socket::UNIX->new(Local => $path, Listen => 1) or die "$path: $!\n";
+# It has its name only when it can be connected to.
+my $server = IO::Socket::UNIX->new(Local => "$path.new", Listen => 1) or die "$path: $!\n";
+rename "$path.new", $path or die "$path: $!\n";
 $SIG{PIPE} = sub { exit 0 };
 alarm 30;
 $client = $server->accept or exit 1;
