@@ -39,6 +39,7 @@ wrong "unknown option '--fold'" --qmp "$socket" list --fold
 wrong "'--qmp' needs a value" list --qmp
 wrong '\-\-deadline expects' --qmp "$socket" resize vm0 1G --deadline soon
 wrong '\-\-stall expects more than nothing, or off' --qmp "$socket" resize vm0 1G --stall 0
+wrong "'--guest-console' needs a value" list --guest-console
 echo 'wait-until' >"$dir/scenario"
 wrong 'scenario:1: expected wait-until SIZE DEVICE' --qmp "$socket" run "$dir/scenario"
 has 'help' "$("$pleat" drive --help)" '^Usage: pleat drive --qmp SOCKET list'
@@ -83,6 +84,12 @@ until_over "$watch"
 is 'watch ends by a signal, which is no failure' $code 0
 has 'watch has seen what was asked' "$(cat "$dir/watch.out")" ' s  vm1 has .* of 1G$'
 ok 'and has drawn it' test -s "$dir/watched.svg" -a -s "$dir/watched.png"
+drive list --guest-console "$dir/nowhere"
+is 'a console that is not there' "$(cat "$dir/err")/$code" \
+    "pleat drive: $dir/nowhere: the guest's console can't be opened: No such file or directory/1"
+drive list --guest-console "$dir"
+is 'a console that is none' "$(cat "$dir/err")/$code" \
+    "pleat drive: $dir: expected a file, a pipe or a terminal for the guest's console/1"
 drive watch --duration 200ms
 is 'watch for a time' "$(wc -l <"$dir/out")/$code" 2/0
 

@@ -71,6 +71,56 @@ drive quits 1 'scenario:1: the QMP server closed the connection' run "$dir/scena
 printf 'qom-set vm0 requested-size \377\n' >"$dir/scenario"
 drive stalls 1 'scenario:1: expected UTF-8' run "$dir/scenario"
 
+# ---- the guest's console ----
+
+console=$dir/console
+size='pleat-blocks: size 134217728 boot 2'
+# tells NAME CODE TEXT LINE...: what becomes of a console with these lines. The device has its eight blocks from
+# 0x100000000 on, 128 MiB of them plugged.
+tells() {
+    name=$1 wanted=$2 pattern=$3
+    shift 3
+    printf '%b\n' "$@" >"$console"
+    rm -f "$dir/picture.svg"
+    drive stalls "$wanted" "$pattern" watch --duration 200ms --picture "$dir/picture" --guest-console "$console"
+    has "$name: the machine was driven to its end" "$(cat "$dir/out")" 'picture.svg and .*picture.png show it'
+}
+# drawn NAME TEXT, not_drawn NAME TEXT: it is in the picture, or isn't.
+drawn() {
+    ok "$1: $2 is drawn" grep -qF -e "$2" "$dir/picture.svg"
+}
+not_drawn() {
+    ok "$1: $2 is not drawn" sh -c '! grep -qF -e "$1" "$2"' - "$2" "$dir/picture.svg"
+}
+
+tells 'a guest that tells its blocks' 0 'vm0 has 128M of 256M' 'SeaBIOS' "$size" 'pleat-blocks: 0x0 N*M' \
+    'pleat-blocks: 0x100000000 m' 'pleat-blocks: 0x4000000000 N' 'pleat-blocks: free 1048576' 'pleat-blo'
+for word in '>boot<' '>2 blocks<' '>Normal<' '>Movable<' '>Movable, partly plugged<' '>bar: holds unmovable<' \
+    '>free in the guest<' 'as told by the guest on its console'; do
+    drawn 'a guest that tells its blocks' "$word"
+done
+tells 'a guest that tells nothing' 0 'vm0 has 128M of 256M' 'Linux version 6.1' ''
+drawn 'a guest that tells nothing' 'the guest tells no memory blocks'
+not_drawn 'a guest that tells nothing' '>boot<'
+drive stalls 0 'show it' list --picture "$dir/picture"
+drawn 'without a console' 'a map of memory blocks needs the guest’s console'
+not_drawn 'without a console' '>boot<'
+tells 'a letter that there is not' 1 "^pleat drive: $console:4: pleat-blocks: expected the letters .*, found 'x'\$" \
+    "$size" 'pleat-blocks: 0x0 N' '' 'pleat-blocks: 0x0 Nx'
+drawn 'a letter that there is not' '>boot<'
+drawn 'a letter that there is not' 'console:4: '
+tells 'no size' 1 "$console:1: pleat-blocks: expected the size first" 'pleat-blocks: 0x0 N'
+not_drawn 'no size' '>boot<'
+tells 'an address of no block' 1 "$console:2: .* expected size, free, or the address of a block" "$size" \
+    'pleat-blocks: 0x1 N'
+tells 'an escape' 1 "$console:2: .*found '.x1b.2J'" "$size" 'pleat-blocks: 0x0 \033[2J'
+tells 'a zero byte' 1 "$console:2: .*expected text" "$size" 'pleat-blocks: 0x0 N\000N'
+tells 'too long' 1 "$console:2: .*expected at most 256 bytes" "$size" "pleat-blocks: 0x0 $(printf '%0300d' 0)"
+echo 'pleat-blocks: size 2097152 boot 16384' >"$console"
+drive vast 1 'vm0: more memory blocks than the 32768' list --guest-console "$console"
+tells 'another size' 1 "$console:2: .*that were told before" "$size" 'pleat-blocks: size 134217728 boot 3'
+drive stalls 0 'vm0 has 128M' watch --duration 200ms --guest-console /dev/zero
+
 # nobody PATH TEXT: where no server is.
 nobody() {
     code=0

@@ -60,12 +60,14 @@ static void words_choose_what_is_done(void **state)
     assert_int_equal(parsed("test=all").tests, TEST_ALL);
     assert_int_equal(parsed("test=all").mode, MODE_TEST);
     const struct guest_options options = parsed("policy=prefer_movable,ratio=3 floor=512M interrupts=intx "
-                                                "log=debug fill=6T objects=mixed free=12.5%");
+                                                "log=debug blocks=tell fill=6T objects=mixed free=12.5%");
     assert_int_equal(options.policy, PLEAT_POLICY_PREFER_MOVABLE);
     assert_int_equal(options.policy_ratio, 3);
     assert_int_equal(options.floor_bytes, 512 << 20);
     assert_int_equal(options.interrupts, INTERRUPTS_INTX);
     assert_int_equal(options.log_level, PLEAT_LOG_DEBUG);
+    assert_true(options.tells_blocks);
+    assert_false(parsed("run").tells_blocks);
     assert_int_equal(options.fill_bytes, UINT64_C(6) << 40);
     assert_int_equal(options.objects, FILL_MIXED);
     assert_int_equal(options.free_ppm, 125000);

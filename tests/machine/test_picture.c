@@ -202,6 +202,24 @@ static void the_script_has_what_was_recorded(void **state)
     pleat_picture_destroy(picture);
 }
 
+static void a_map_may_end_before_the_curves(void **state)
+{
+    (void)state;
+    struct pleat_picture *picture = sample("vm0");
+    struct pleat_picture_cell cells[6] = {{0}};
+    pleat_picture_end_map(picture, 800000000);
+    assert_int_equal(pleat_picture_snapshot(picture, 900000000, cells, 6), PLEAT_E_STATE);
+    assert_int_equal(pleat_picture_set_subtitle(picture, "ends early"), 0);
+    char *script = script_of(picture);
+    assert_contains(script, "0.7 0.8 4.04 4.96 40563\n");
+    assert_contains(script, "$bars << END\n0 0.8 0.36 0.64 1118481\nEND\n");
+    assert_contains(script, "0.909 1024\nEND\n");
+    assert_contains(script, "'ends early'");
+    assert_null(strstr(script, "below the title"));
+    free(script);
+    pleat_picture_destroy(picture);
+}
+
 static void many_blocks_share_rows(void **state)
 {
     (void)state;
@@ -379,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_records_are_refused),
         cmocka_unit_test(the_script_has_what_was_recorded),
+        cmocka_unit_test(a_map_may_end_before_the_curves),
         cmocka_unit_test(many_blocks_share_rows),
         cmocka_unit_test(a_size_is_shown_in_a_unit_that_fits),
         cmocka_unit_test_teardown(draws_an_svg_and_a_png_of_readable_size, restore),

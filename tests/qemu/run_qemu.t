@@ -27,6 +27,15 @@ said() {
 run qemu
 is 'on QEMU: exit code' $code 0
 ok 'there is a picture of it' test -s "$build/qemu.svg" -a -s "$build/qemu.png"
+# drawn TEXT: the picture of the run on QEMU has this word in it.
+drawn() {
+    ok "$1 is in the picture" grep -qF -e ">$1<" "$build/qemu.svg"
+}
+for word in 'memory blocks, a row each' boot '8 blocks' 'not added' 'Normal' 'Normal, partly plugged' \
+    'bar: holds unmovable' 'free in the guest' 'vm0 plugged' 'vm1 requested'; do
+    drawn "$word"
+done
+is 'what the guest tells for the picture is not shown' "$(grep -c pleat-blocks "$dir/qemu")" 0
 said 'the devices are QEMU'"'"'s' '^qemu-system-x86_64 -accel tcg'
 said 'the workload ran' '[1-9][0-9]* allocations, [1-9][0-9]* frees'
 said 'what it held was moved' '^virtio-mem .*: 64 MiB as requested after .* ms, .* requests?, [1-9][0-9]* frames moved'

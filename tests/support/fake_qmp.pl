@@ -66,6 +66,7 @@ my %answers = (
     # Of a machine that is being resized.
     'stalls' => sub { devices $_[0], device(size => 134217728) },
     'creeps' => sub { devices $_[0], device(size => 2097152 * ($looks < 100 ? $looks : 100)) },
+    'vast' => sub { devices $_[0], device('max-size' => 1 << 37) },
     'leaves' => sub { devices $_[0], $looks < 4 ? device() : () },
     'somebody-else' => sub { devices $_[0], device('requested-size' => $looks < 4 ? 268435456 : 2097152) },
     'quits' => sub { $looks < 4 ? devices $_[0], device() : exit 0 },
