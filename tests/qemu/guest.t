@@ -64,7 +64,6 @@ in_image 'a device in a slot' test=faults -smp 2 -m 512M,maxmem=4G -device pcie-
 has 'a device in a slot: it was pulled out' "$console" '^ok [0-9]+ - when its slot has no power any more'
 has 'a device in a slot: that it was pulled out is said' "$console" '^virtio-mem .*: the device has gone, with '
 in_image 'two CPUs, packed ring' test=cpus,device -smp 2 -m 512M,maxmem=4G $(one 256M ,packed=on)
-in_image 'seventy CPUs, 7 MiB for each' test=cpus -smp 70 -m 512M
 in_image 'four CPUs, no interrupts' 'test=cpus,device interrupts=none' -smp 4 -m 512M,maxmem=4G $(one 130M)
 
 start bench -smp 2 -m 512M,maxmem=4G $(one 256M)
