@@ -170,6 +170,15 @@ struct pleat_memory_ops {
      * Errors: NOT_FOUND, NOT_OWNER, STATE (not fake-offline, not online). */
     int (*give)(void *context, const struct pleat_memory_owner *owner, uint64_t address, uint64_t bytes);
 
+    /**
+     * Takes a free piece out of use, wherever it costs least: boot memory, or memory of `owner` (NULL: boot
+     * memory only), never another owner's. `bytes` is frame_bytes or piece_bytes, and the piece is aligned to
+     * that. It is fake-offline then, at *address, until give() puts it (all of it or frame by frame) back;
+     * for boot memory with owner NULL. Nothing moves for it. NO_MEMORY: no such piece is free. NULL: this OS
+     * can't.
+     */
+    int (*withhold)(void *context, const struct pleat_memory_owner *owner, uint64_t bytes, uint64_t *address);
+
     /** Makes plugged memory accessible, before it is added or given; or inaccessible, before it is unplugged.
      * NULL both: not needed. map() can fail with NO_MEMORY and has then changed nothing. */
     int (*map)(void *context, uint64_t address, uint64_t bytes);
