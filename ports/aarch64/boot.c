@@ -110,3 +110,8 @@ void boot(uint64_t device_tree)
     console_port(&platform.port);
     platform_exit((unsigned)image_main());
 }
+
+const struct pleat_xen *platform_xen(void)
+{
+    return NULL;
+}

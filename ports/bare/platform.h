@@ -16,6 +16,7 @@
 
 #include <pleat/pleat.h>
 #include <pleat/port.h>
+#include <pleat/xen.h>
 
 #define PLATFORM_CPUS  256u
 #define PLATFORM_NODES 16u
@@ -118,5 +119,10 @@ uint32_t platform_pci_read(const struct platform_pci *function, unsigned offset,
 void platform_pci_write(const struct platform_pci *function, unsigned offset, unsigned bytes, uint32_t value);
 /* Device registers at a physical address, uncached; NULL: they can't be mapped. Stays for good. */
 void *platform_map_registers(uint64_t address, uint64_t bytes);
+
+/* --- Xen ------------------------------------------------------------------------------------------------ */
+
+/* The hypervisor that this machine is a domain of, ready for drivers; NULL: it isn't Xen. */
+const struct pleat_xen *platform_xen(void);
 
 #endif

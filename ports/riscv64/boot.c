@@ -237,3 +237,8 @@ void *platform_map_registers(uint64_t address, uint64_t bytes)
     (void)bytes;
     return NULL;
 }
+
+const struct pleat_xen *platform_xen(void)
+{
+    return NULL;
+}

@@ -18,11 +18,14 @@
 #include "ioapic.h"
 #include "paging.h"
 #include "pci.h"
+#include "xen.h"
 
 #define FRAME_SHIFT 12u
 /* All that start.S has mapped. */
 #define BOOT_MAPPED (UINT64_C(1) << 32)
 #define LOW_END     UINT64_C(0x100000)
+/* A flag of start_info (SIF_INITDOMAIN). */
+#define START_INITIAL_DOMAIN 2u
 
 struct platform platform;
 
@@ -79,11 +82,14 @@ uint64_t boot_memory(uint64_t start_info)
     const struct firmware firmware = {.read = read_physical, .log = console_port_line};
 
     cpus_boot();
+    xen_find();
     console_init();
     if (pvh_read(&firmware, start_info, &start)) {
         print("boot: no start_info at 0x%lx\n", start_info);
         platform_exit(PLATFORM_EXIT_EXCEPTION);
     }
+    if (!start.memory_count)
+        start.memory_count = xen_memory_map(&firmware, start.memory, PVH_MEMORY);
     acpi_read(&firmware, start.rsdp, &acpi);
     platform.command_line = start.command_line;
     platform.architecture = "x86_64";
@@ -95,6 +101,7 @@ uint64_t boot_memory(uint64_t start_info)
     console_port(&platform.port);
     platform.port.fence_cpus = port_fence;
     paging_start();
+    xen_console_map();
     paging_add_areas();
     cpus_make_stacks(&cpus[0]);
     return cpus[0].stack;
@@ -114,6 +121,7 @@ static uint64_t low_frame(void)
 _Noreturn void boot(void)
 {
     interrupts_start(&cpus[0]);
+    xen_start(start.flags & START_INITIAL_DOMAIN);
     apic_find();
     apic_start();
     clock_start();

@@ -9,6 +9,7 @@
 #include "ports/bare/print.h"
 
 #include "registers.h"
+#include "xen.h"
 
 #define PIT_HZ         1193182u
 #define PIT_CHANNEL_2  0x42
@@ -44,12 +45,12 @@ static uint64_t hz_from_cpu(void)
 
 static uint64_t hz_from_hypervisor(void)
 {
+    if (xen_leaves())
+        return (uint64_t)cpuid(xen_leaves() + 3, 0).ecx * 1000;
     if (!(cpuid(1, 0).ecx & 1u << 31))
         return 0;
     for (uint32_t base = 0x40000000; base < 0x40010000; base += 0x100) {
         struct cpuid is = cpuid(base, 0);
-        if (is.ebx == 0x566e6558 && is.ecx == 0x65584d4d && is.edx == 0x4d4d566e) /* XenVMMXenVMM */
-            return (uint64_t)cpuid(base + 3, 0).ecx * 1000;
         if (is.eax >= base + 0x10 && is.eax < base + 0x100 && cpuid(base + 0x10, 0).eax)
             return (uint64_t)cpuid(base + 0x10, 0).eax * 1000;
     }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The console: the first serial port, polled, and the end of the machine, which a tester sees there.
+ * The console: Xen's, or else the first serial port, polled; and the end of the machine, which a tester sees.
  */
 #include "ports/bare/platform.h"
 
 #include "console.h"
 #include "pleat_port.h"
 #include "registers.h"
+#include "xen.h"
 
 #define COM1           0x3f8
 #define COM_DATA       (COM1 + 0)
@@ -28,6 +29,9 @@ static bool locked;
 
 void console_init(void)
 {
+    xen_console_find();
+    if (xen_is_there())
+        return;
     out8(COM_SCRATCH, 0x5a);
     present = in8(COM_SCRATCH) == 0x5a;
     if (!present)
@@ -50,7 +54,7 @@ static void put(char c)
 
 void platform_write(const char *text, size_t bytes)
 {
-    if (!present)
+    if (!present && !xen_is_there())
         return;
     /* A CPU that stops in the middle of a text must not silence the one that says so: after a while, text is
      * written without the lock. */
@@ -61,10 +65,12 @@ void platform_write(const char *text, size_t bytes)
         if (!mine)
             pleat_port_pause();
     }
-    for (size_t i = 0; i < bytes; i++) {
-        if (text[i] == '\n')
-            put('\r');
-        put(text[i]);
+    if (!xen_console_write(text, bytes)) {
+        for (size_t i = 0; i < bytes && present; i++) {
+            if (text[i] == '\n')
+                put('\r');
+            put(text[i]);
+        }
     }
     if (mine)
         __atomic_store_n(&locked, false, __ATOMIC_RELEASE);
@@ -73,6 +79,8 @@ void platform_write(const char *text, size_t bytes)
 
 int platform_read(void)
 {
+    if (xen_is_there())
+        return xen_console_read();
     if (!present || !(in8(COM_STATUS) & STATUS_DATA))
         return -1;
     return in8(COM_DATA);
@@ -80,6 +88,7 @@ int platform_read(void)
 
 void platform_exit(unsigned code)
 {
+    xen_shutdown(code);
     out32(DEBUG_EXIT, code);
     /* Not under QEMU, or not with that device: a reset by the keyboard controller ends a -no-reboot machine.
      */

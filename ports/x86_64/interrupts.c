@@ -14,6 +14,7 @@
 #include "paging.h"
 #include "pleat_port.h"
 #include "registers.h"
+#include "xen.h"
 
 struct frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
@@ -225,6 +226,11 @@ void interrupt(struct frame *frame)
     cpus_awake(me);
     if (vector == VECTOR_SPURIOUS)
         return;
+    if (vector == VECTOR_EVENTS) {
+        me->woken = true;
+        xen_events_interrupt();
+        return;
+    }
     if (vector == VECTOR_ASK) {
         x86_answer();
     } else {

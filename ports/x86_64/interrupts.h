@@ -13,6 +13,7 @@
 #define VECTOR_TIMER        0xf0u
 #define VECTOR_WAKE         0xf1u
 #define VECTOR_ASK          0xf2u /* x86_ask() */
+#define VECTOR_EVENTS       0xf3u /* Xen's; the local APIC has no part in it */
 #define VECTOR_SPURIOUS     0xffu
 
 #define SELECTOR_CODE 0x08u

@@ -347,7 +347,7 @@ uint64_t paging_new_stack(uint64_t bytes)
     return next_stack;
 }
 
-void *platform_map_registers(uint64_t address, uint64_t bytes)
+static void *map_outside(uint64_t address, uint64_t bytes, uint64_t flags)
 {
     uint64_t in_page = address % PAGE, first = address - in_page;
     uint64_t size = (in_page + bytes + PAGE - 1) / PAGE * PAGE;
@@ -359,14 +359,23 @@ void *platform_map_registers(uint64_t address, uint64_t bytes)
     lock_tables();
     /* What is large gets large pages: it begins at the same place within 2 MiB. */
     uint64_t at = next_registers + (size >= MIB2 ? (first - next_registers) % MIB2 : 0);
-    if (at + size <= REGISTERS_END &&
-        map_range(at, first, size, DATA | UNCACHED | WRITE_THROUGH | GLOBAL, spare_table)) {
+    if (at + size <= REGISTERS_END && map_range(at, first, size, DATA | GLOBAL | flags, spare_table)) {
         registers = (void *)(uintptr_t)(at + in_page);
         /* A gap, so that running over the end faults. */
         next_registers = at + size + PAGE;
     }
     unlock_tables();
     return registers;
+}
+
+void *platform_map_registers(uint64_t address, uint64_t bytes)
+{
+    return map_outside(address, bytes, UNCACHED | WRITE_THROUGH);
+}
+
+void *paging_map_shared(uint64_t address, uint64_t bytes)
+{
+    return map_outside(address, bytes, 0);
 }
 
 bool paging_frame_of(uint64_t address, uint64_t *pfn)

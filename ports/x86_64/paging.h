@@ -5,7 +5,7 @@
  *     0                    nothing: null pointers fault
  *     16 MiB               the image, each part with the rights that it needs
  *     0xffff800000000000   the direct map: frame PFN at base + PFN * 4096, where there is memory now
- *     0xffffc00000000000   device registers, uncached
+ *     0xffffc00000000000   device registers, uncached, and pages shared with a hypervisor
  *     0xffffd00000000000   stacks, each with nothing below it
  */
 #ifndef PORTS_X86_64_PAGING_H
@@ -27,6 +27,10 @@ uint64_t paging_root(void);
 
 /* Maps a stack of these many bytes, a multiple of 4096, with nothing below it; returns its upper end. */
 uint64_t paging_new_stack(uint64_t bytes);
+
+/* Maps memory that is in no span: shared with a hypervisor or another domain. Stays for good. NULL: it can't
+ * be. */
+void *paging_map_shared(uint64_t address, uint64_t bytes);
 
 /* What an address is, for who reports a fault. */
 bool paging_frame_of(uint64_t address, uint64_t *pfn);
