@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * reach DOMAIN: in the first domain of scripts/xen-bed, says how many KiB the hypervisor counts as that domain's.
- * reach DOMAIN KIB SECONDS COMMAND...: starts the command (`xl mem-set`), and waits until the domain has KIB, or
- * less if it has to shrink, but not longer than SECONDS. Says what it had, and how long the command took and how
- * long the domain, both from the command's start. Exit code 0: reached, and the command succeeded; 1: not; 2: can't
- * be asked.
+ * reach DOMAIN: in the first domain of scripts/xen-bed, says how many KiB the hypervisor counts as that
+ * domain's. reach DOMAIN KIB SECONDS COMMAND...: starts the command (`xl mem-set`), and waits until the
+ * domain has KIB, or less if it has to shrink, but not longer than SECONDS. Says what it had, and how long
+ * the command took and how long the domain, both from the command's start. Exit code 0: reached, and the
+ * command succeeded; 1: not; 2: can't be asked.
  *
- * The figure is XENMEM_current_reservation's (xen/include/public/memory.h), through /dev/xen/privcmd: asking costs
- * microseconds, where `xl list` takes longer than some of what is measured.
+ * The figure is XENMEM_current_reservation's (xen/include/public/memory.h), through /dev/xen/privcmd: asking
+ * costs microseconds, where `xl list` takes longer than some of what is measured.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ struct privcmd_hypercall {
 };
 #define PRIVCMD_HYPERCALL _IOC(_IOC_NONE, 'P', 0, sizeof(struct privcmd_hypercall))
 /* Xen, xen/include/public/xen.h and memory.h */
-#define HYPERVISOR_MEMORY_OP 12
+#define HYPERVISOR_MEMORY_OP       12
 #define XENMEM_CURRENT_RESERVATION 3
 
 static int privcmd;

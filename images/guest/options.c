@@ -283,7 +283,8 @@ static int read_workload(struct reader *reader, char *text)
 
 static int read_tests(struct reader *reader, char *text)
 {
-    static const char *const names[] = {"core", "cpus", "device", "faults", "all"};
+    static const char *const names[] = {"core",       "cpus",       "device",     "faults",
+                                        "xen-memory", "xen-events", "xen-grants", "all"};
 
     reader->options.mode = MODE_TEST;
     do {
@@ -291,7 +292,8 @@ static int read_tests(struct reader *reader, char *text)
         char *key;
         const char *value = next_item(&text, &key);
         if (*value || !is_choice(key, names, COUNT(names), &choice))
-            return complain(reader, "test", "core, cpus, device, faults or all", key);
+            return complain(reader, "test",
+                            "core, cpus, device, faults, xen-memory, xen-events, xen-grants or all", key);
         reader->options.tests |= choice == COUNT(names) - 1 ? (unsigned)TEST_ALL : 1u << choice;
     } while (*text);
     return PLEAT_OK;

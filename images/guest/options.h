@@ -16,6 +16,15 @@
  *   floor=SIZE|off         of free memory that a shrink leaves (64M)
  *   blocks=tell            run says on the console how each memory block is, for a program: blocks.h
  *   interrupts=msix|intx|none             at best (msix)
+ *   test=GROUP[,GROUP]     TAP: core, cpus, device, faults, or all of these; xen-memory, xen-events,
+ * xen-grants bench                  a table of what things cost here stray                  touches unplugged
+ * memory and has to be stopped by the port, which names it workload=synthetic[,KEY=VALUE]...     as of `pleat
+ * run`: preset, fill, unmovable, reclaimable, orders, lifetime, mean, long-mean, long-share, rate, cpus,
+ * remote-free, speed=max, seed fill=SIZE              of objects, once the devices are at rest; then follows
+ * them objects=movable|mixed|unmovable       what it fills with (movable) free=PERCENT           of the
+ * objects, at random, before it follows (50%) policy=NAME[,ratio=N]  of what is plugged: online, offline,
+ * online_kernel, online_movable, auto_movable, prefer_movable (online) floor=SIZE|off         of free memory
+ * that a shrink leaves (64M) interrupts=msix|intx|none             at best (msix)
  *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (error)
  */
 #ifndef PLEAT_IMAGES_GUEST_OPTIONS_H
@@ -35,7 +44,16 @@ enum guest_interrupts { INTERRUPTS_MSIX = 0, INTERRUPTS_INTX, INTERRUPTS_NONE };
 enum lifetime { LIFETIME_EXPONENTIAL = 0, LIFETIME_FIXED, LIFETIME_BIMODAL };
 enum fill_objects { FILL_MOVABLE = 0, FILL_MIXED, FILL_UNMOVABLE };
 
-enum { TEST_CORE = 1 << 0, TEST_CPUS = 1 << 1, TEST_DEVICE = 1 << 2, TEST_FAULTS = 1 << 3, TEST_ALL = 0xf };
+enum {
+    TEST_CORE = 1 << 0,
+    TEST_CPUS = 1 << 1,
+    TEST_DEVICE = 1 << 2,
+    TEST_FAULTS = 1 << 3,
+    TEST_ALL = 0xf, /* that any machine may have */
+    TEST_XEN_MEMORY = 1 << 4,
+    TEST_XEN_EVENTS = 1 << 5,
+    TEST_XEN_GRANTS = 1 << 6,
+};
 
 struct workload_options {
     uint32_t fill_ppm, unmovable_ppm, reclaimable_ppm;

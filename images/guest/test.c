@@ -343,6 +343,12 @@ int guest_test(struct guest *guest)
         test_device(guest);
     if (guest->options.tests & TEST_FAULTS)
         test_faults(guest);
+    if (guest->options.tests & TEST_XEN_MEMORY)
+        test_xen_memory(guest);
+    if (guest->options.tests & TEST_XEN_EVENTS)
+        test_xen_events(guest);
+    if (guest->options.tests & TEST_XEN_GRANTS)
+        test_xen_grants(guest);
     return done_testing();
 }
 

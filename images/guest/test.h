@@ -15,6 +15,10 @@ void test_cpus(struct guest *guest);
 void test_device(struct guest *guest);
 /** A device that says what can't be, answers ERROR, doesn't answer, has gone. */
 void test_faults(struct guest *guest);
+/** Xen's memory, events and grants beneath the drivers; xen-grants needs to be dom0. */
+void test_xen_memory(struct guest *guest);
+void test_xen_events(struct guest *guest);
+void test_xen_grants(struct guest *guest);
 
 /** Gives all memory of the device back and takes its driver away; false: it couldn't. */
 bool test_detach(struct device *device);
