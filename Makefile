@@ -105,7 +105,7 @@ program := $(if $(cli_c),$(BUILD)/pleat)
 tests   := $(patsubst %.c,$(BUILD)/%,$(test_c))
 # Builds for debugging, sanitizers and coverage aren't what is installed.
 special := $(DEBUG)$(findstring -fsanitize,$(CFLAGS))$(findstring --coverage,$(CFLAGS))
-scripts := $(filter-out $(if $(special),tests/build/% tests/qemu/%),$(wildcard tests/*/*.t))
+scripts := $(filter-out $(if $(special),tests/build/% tests/qemu/% tests/xen/%),$(wildcard tests/*/*.t))
 # These run in a debug build too: there the core checks itself, and the hosted port who calls it.
 debug_too := $(filter $(BUILD)/tests/core/%,$(foreach t,$(tests),$(if $(findstring model,$(t)),$(t)))) \
 	$(filter $(BUILD)/tests/ports/test_hosted%,$(tests))
@@ -120,7 +120,7 @@ include images/build.mk
 
 # ---- Building -----------------------------------------------------------------------------------------
 
-.PHONY: all everything guest lint run run-qemu test debug-tests bench bench-qemu check coverage size format \
+.PHONY: all everything guest lint run run-qemu test test-xen debug-tests bench bench-qemu check coverage size format \
         install clean help packages FORCE
 .DELETE_ON_ERROR:
 
@@ -252,11 +252,14 @@ debug  := $(if $(special),,$(patsubst $(BUILD)/%,$(BUILD)/debug/%,$(debug_too)))
 every  := $(tests) $(debug) $(scripts)
 chosen := $(strip $(if $(T),$(foreach t,$(every),$(if $(findstring $(T),$(t)),$(t))),$(every)))
 wanted := $(program) $(filter $(tests),$(chosen)) $(if $(filter tests/examples/%,$(chosen)),$(examples)) \
-	$(if $(filter tests/qemu/%,$(chosen)),$(images))
+	$(if $(filter tests/qemu/%,$(chosen)),$(images)) $(if $(filter tests/xen/%,$(chosen)),$(images_here))
 test: $(if $(T),,all) $(wanted) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@[ -n '$(chosen)' ] || { echo "make test: no test has '$(T)' in its name" >&2; exit 2; }
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
 		--exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
+
+test-xen:
+	@$(MAKE) test T=tests/xen/
 
 debug-tests: packages
 	@$(MAKE) DEBUG=1 BUILD=$(BUILD)/debug PACKAGES_CHECKED=1 $(debug)

@@ -48,6 +48,23 @@ qemu_start_riscv64() {
     qemu_exit=sifive_test
 }
 
+# The same for build/IMAGE.elf as the initial domain (PVH dom0) of Xen, which has to be in build/xen
+# (scripts/xen-packages). What Xen says is on the console, too. A dom0 that crashes ends QEMU with 0, and so does one
+# that halts: $qemu_code is a number only if the image has ended itself.
+qemu_start_dom0() {
+    qemu_dom0='console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all'
+    qemu_dom0="$qemu_dom0 dom0=pvh dom0-iommu=none dom0_mem=128M,max:160M"
+    # A comma would begin another module.
+    qemu_module="$build/$1.elf $(printf '%s' "$2" | sed 's/,/,,/g')"
+    shift 2
+    rm -f "$dir/console"
+    qemu-system-x86_64 -accel tcg -cpu qemu64,+svm,+npt -m 512 -nodefaults -display none -no-reboot \
+        -serial "file:$dir/console" -device isa-debug-exit,iobase=0xf4,iosize=4 -kernel build/xen/xen \
+        -initrd "$qemu_module" -append "$qemu_dom0" "$@" </dev/null >"$dir/qemu.out" 2>&1 &
+    qemu_pid=$!
+    qemu_exit=isa-debug-exit
+}
+
 # qemu_type TEXT: types it at the console.
 qemu_type() {
     printf '%s' "$1" | timeout 5 socat -u - "UNIX-CONNECT:$dir/console.socket"
@@ -107,5 +124,10 @@ qemu_run() {
 
 qemu_run_riscv64() {
     qemu_start_riscv64 "$@"
+    qemu_end
+}
+
+qemu_run_dom0() {
+    qemu_start_dom0 "$@"
     qemu_end
 }
