@@ -65,7 +65,8 @@ int platform_read(void);
 /* Monotonic over all CPUs. */
 uint64_t platform_clock_ns(void);
 
-/* Ends the machine; a tester sees the code (on QEMU's isa-debug-exit as 2 * code + 1). */
+/* Ends the machine; a tester sees the code: on QEMU's isa-debug-exit as 2 * code + 1, of a domain of Xen that
+ * isn't dom0 as "poweroff" (0) or "crash". */
 _Noreturn void platform_exit(unsigned code);
 /* The port's own code for it: an exception that nobody handles, a broken invariant, a machine that it can't
  * use. */

@@ -52,6 +52,7 @@ int xen_event_bind(void *context, uint16_t domain, uint32_t remote_channel, void
                    void *handler_context);
 int xen_event_listen(void *context, uint32_t channel, void (*handler)(void *), void *handler_context);
 int xen_event_send(void *context, uint32_t channel);
+/* On CPU 0, so that the handler isn't running. */
 int xen_event_close(void *context, uint32_t channel);
 
 /* --- xen_grants.c --------------------------------------------------------------------------------------- */

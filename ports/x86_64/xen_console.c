@@ -8,6 +8,7 @@
 #include "ports/bare/platform.h"
 
 #include "paging.h"
+#include "pleat_port.h"
 #include "xen_hypercall.h"
 
 #include <xen/event_channel.h>
@@ -66,6 +67,8 @@ static bool wait_for_room(uint32_t room)
         if (!tries)
             tell();
         (void)xen_sched_op(SCHEDOP_yield, NULL);
+        /* Another CPU may want a barrier of this one. */
+        pleat_port_pause();
     }
     is_deaf = true;
     return false;
@@ -103,7 +106,7 @@ bool xen_console_write(const char *text, size_t bytes)
 int xen_console_read(void)
 {
     if (kind == CONSOLE_HYPERVISOR) {
-        unsigned char byte;
+        unsigned char byte = 0;
         return xen_console_io(CONSOLEIO_read, 1, &byte) == 1 ? byte : -1;
     }
     if (kind == CONSOLE_NONE || ring->in_cons == __atomic_load_n(&ring->in_prod, __ATOMIC_ACQUIRE))

@@ -13,24 +13,25 @@ scripts/xen-packages xen-hypervisor-4.17-amd64 || {
     done_testing
 }
 
-# in_dom0 ARGUMENTS: every test of the image passes.
+# in_dom0 IMAGE ARGUMENTS: every test of the image passes.
 in_dom0() {
-    qemu_run_dom0 pleat-guest "$1"
-    is "$1: code" "$qemu_code" 0
-    is "$1: what failed" "$(printf '%s\n' "$console" | grep -B1 -A1 '^not ok')" ''
-    is "$1: what was left out" "$(printf '%s\n' "$console" | grep 'SKIP')" ''
-    is "$1: it was run to its end" "$(printf '%s\n' "$console" | grep -c '^ok ')" \
+    qemu_run_dom0 "$1" "$2"
+    is "$*: code" "$qemu_code" 0
+    is "$*: what failed" "$(printf '%s\n' "$console" | grep -B1 -A1 '^not ok')" ''
+    is "$*: what was left out" "$(printf '%s\n' "$console" | grep 'SKIP')" ''
+    is "$*: it was run to its end" "$(printf '%s\n' "$console" | grep -c '^ok ')" \
         "$(printf '%s\n' "$console" | sed -n 's/^1\.\.\([0-9]*\)$/\1/p')"
 }
 
-in_dom0 test=core
+in_dom0 pleat-contract ''
+in_dom0 pleat-guest test=core
 has 'it is Xen, without a store' "$console" '^xen: 4\.17, the initial domain, 2048 grants, no store$'
 has 'its memory is what Xen was told' "$console" '^guest: x86_64, 1 CPU, 1 node, 12[78] MiB, '
 has 'that CPUs are unknown is said' "$console" '^cpus: firmware names none: this one is all there is$'
-in_dom0 test=xen-memory
+in_dom0 pleat-guest test=xen-memory
 has 'Xen refuses what is over the maximum' "$console" '^\(XEN\) .*Over-allocation for d0: '
-in_dom0 test=xen-events
-in_dom0 test=xen-grants
+in_dom0 pleat-guest test=xen-events
+in_dom0 pleat-guest test=xen-grants
 
 qemu_run_dom0 pleat-guest test=nothing
 is 'another code of the image is seen' "$qemu_code" 2
