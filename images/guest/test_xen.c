@@ -146,16 +146,27 @@ static void test_block(uint64_t block, unsigned out_order, unsigned in_order)
           milliseconds_text(&out, out_ns), milliseconds_text(&in, in_ns), dirty);
 }
 
-/* Frames above all memory, never touched: the first is at a multiple of 2 MiB. */
-static uint64_t above_memory(void)
+/* Memory where there was none at boot. */
+static void test_unused(void)
 {
-    return (platform.highest_pfn + BLOCK_FRAMES) & ~(uint64_t)(BLOCK_FRAMES - 1);
+    const uint64_t first = platform.unused.start / FRAME_BYTES;
+    const struct pleat_port *port = &the_tested->port;
+
+    if (!ok(platform.unused.bytes >= BLOCK_BYTES && first, "the platform knows addresses where nothing is"))
+        return;
+    ok(!platform_touch(at(first), false), "they can't be reached");
+    ok(!port->map(port->context, first, BLOCK_FRAMES) && is_hole(first), "mapped, they are holes");
+    ok(populate(&first, 1, BLOCK_ORDER) == 1 && is_memory(first) && is_memory(first + BLOCK_FRAMES - 1),
+       "populated, they are memory");
+    ok(decrease(&first, 1, BLOCK_ORDER) == 1 && is_hole(first), "and holes again");
+    port->unmap(port->context, first, BLOCK_FRAMES);
+    ok(!platform_touch(at(first), false), "unmapped, they can't be reached");
 }
 
 static void test_maximum(void)
 {
     const int64_t before = current(), most = xen->ops->maximum_frames(xen->context);
-    const uint64_t first = above_memory();
+    const uint64_t first = platform.unused.start / FRAME_BYTES;
     const uint64_t large = (uint64_t)(most - before) / BLOCK_FRAMES,
                    single = (uint64_t)(most - before) % BLOCK_FRAMES;
 
@@ -201,6 +212,7 @@ void test_xen_memory(struct guest *guest)
     test_block(block, BLOCK_ORDER, BLOCK_ORDER);
     test_block(block, 0, BLOCK_ORDER);
     test_block(block, BLOCK_ORDER, 0);
+    test_unused();
     test_maximum();
     test_leak(block + 100);
     guest_release(guest, &block, BLOCK_ORDER);

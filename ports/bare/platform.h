@@ -43,7 +43,11 @@ struct platform {
     unsigned span_count;
     struct platform_area areas[PLATFORM_AREAS];
     unsigned area_count;
-    uint64_t highest_pfn; /* above all spans and areas */
+    /* Addresses at which nothing is, neither memory nor devices, nor will be by itself: for memory that a
+     * hypervisor gives beyond the boot map, and for pages that another domain grants. Inaccessible until they
+     * are mapped, which can't fail for lack of tables, as in an area. bytes 0: there is no need of any. */
+    struct platform_area unused;
+    uint64_t highest_pfn; /* above all spans and areas, and what is unused */
     /* Ready to be handed to pleat_init(). map and unmap do page tables and the TLB; a frame of an area is
      * inaccessible until it is mapped. */
     struct pleat_port port;

@@ -24,6 +24,10 @@
 /* All that start.S has mapped. */
 #define BOOT_MAPPED (UINT64_C(1) << 32)
 #define LOW_END     UINT64_C(0x100000)
+/* Of addresses under Xen; a GiB of them costs a frame of page tables. Half of the least is for pages of
+ * others. */
+#define UNUSED_LEAST UINT64_C(0x40000000)
+#define UNUSED_MOST  (UINT64_C(64) << 30)
 /* A flag of start_info (SIF_INITDOMAIN). */
 #define START_INITIAL_DOMAIN 2u
 
@@ -102,7 +106,8 @@ uint64_t boot_memory(uint64_t start_info)
     platform.port.fence_cpus = port_fence;
     paging_start();
     xen_console_map();
-    paging_add_areas();
+    for (unsigned i = 0; i < platform.area_count; i++)
+        paging_add_area(&platform.areas[i]);
     cpus_make_stacks(&cpus[0]);
     return cpus[0].stack;
 }
@@ -118,6 +123,29 @@ static uint64_t low_frame(void)
     return 0;
 }
 
+/* A guest of Xen needs addresses for what Xen may give it, and for other domains' pages. */
+static void find_unused(void)
+{
+    uint64_t memory = 0, bytes = UNUSED_LEAST;
+
+    if (!platform_xen())
+        return;
+    for (unsigned i = 0; i < platform.span_count; i++)
+        memory += platform.spans[i].frames;
+    uint64_t growth = xen_growth_frames(memory);
+    while ((bytes - UNUSED_LEAST / 2) >> FRAME_SHIFT < growth && bytes < UNUSED_MOST)
+        bytes *= 2;
+    platform.unused.start = pci_free_addresses(bytes);
+    if (!platform.unused.start) {
+        print("xen: there are no addresses for more memory\n");
+        return;
+    }
+    platform.unused.bytes = bytes;
+    paging_add_area(&platform.unused);
+    if (platform.highest_pfn < (platform.unused.start + bytes) >> FRAME_SHIFT)
+        platform.highest_pfn = (platform.unused.start + bytes) >> FRAME_SHIFT;
+}
+
 _Noreturn void boot(void)
 {
     interrupts_start(&cpus[0]);
@@ -129,6 +157,7 @@ _Noreturn void boot(void)
     ioapic_find(&acpi);
     pci_find(&acpi);
     pci_assign(&acpi, start.memory, start.memory_count);
+    find_unused();
     cpus_start(&acpi, low_frame());
     __asm__ volatile("sti");
     platform_exit((unsigned)image_main());

@@ -320,16 +320,13 @@ void paging_start(void)
     platform.port.unmap = unmap;
 }
 
-void paging_add_areas(void)
+void paging_add_area(const struct platform_area *area)
 {
-    for (unsigned i = 0; i < platform.area_count; i++) {
-        uint64_t start = platform.areas[i].start / PAGE;
-        uint64_t end = start + platform.areas[i].bytes / PAGE;
-        for (uint64_t at = start / (GIB / PAGE) * (GIB / PAGE); at < end; at += GIB / PAGE) {
-            if (!leaf(at, carve_table)) {
-                print("paging: no tables for the area at 0x%llx\n", (unsigned long long)(at * PAGE));
-                break;
-            }
+    uint64_t start = area->start / PAGE, end = start + area->bytes / PAGE;
+    for (uint64_t at = start / (GIB / PAGE) * (GIB / PAGE); at < end; at += GIB / PAGE) {
+        if (!leaf(at, carve_table)) {
+            print("paging: no tables for the area at 0x%llx\n", (unsigned long long)(at * PAGE));
+            break;
         }
     }
 }

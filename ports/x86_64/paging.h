@@ -14,14 +14,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ports/bare/platform.h"
+
 #define DIRECT_MAP UINT64_C(0xffff800000000000)
 /* 64 TiB, so that a stray access beyond memory is named, too. */
 #define DIRECT_MAP_BYTES (UINT64_C(1) << 46)
 
 /* Makes page tables for platform.spans, out of them, and uses them; fills in platform.port's functions. */
 void paging_start(void);
-/* Sets aside the tables for platform.areas, so that map() never lacks any. */
-void paging_add_areas(void);
+/* Sets aside the tables for an area, so that map() never lacks any there. */
+void paging_add_area(const struct platform_area *area);
 /* Uses them on another CPU; its first value of CR3. */
 uint64_t paging_root(void);
 

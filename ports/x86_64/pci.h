@@ -13,4 +13,8 @@ void pci_find(const struct acpi *acpi);
  * has anything. Before anybody uses them. */
 void pci_assign(const struct acpi *acpi, const struct boot_memory *memory, unsigned memory_count);
 
+/* After that: addresses above 4 GiB that nothing has, and nothing is given from then on. `bytes` is a power
+ * of two, and the place a multiple of it. 0: there are none. */
+uint64_t pci_free_addresses(uint64_t bytes);
+
 #endif

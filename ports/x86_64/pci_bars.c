@@ -206,3 +206,9 @@ void pci_assign(const struct acpi *acpi, const struct boot_memory *memory, unsig
             each_bar(&functions[i], give_bar);
     }
 }
+
+uint64_t pci_free_addresses(uint64_t bytes)
+{
+    uint64_t place = place_high(bytes);
+    return place && take(place, bytes) ? place : 0;
+}

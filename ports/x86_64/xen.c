@@ -180,6 +180,12 @@ static int64_t maximum_frames(void *context)
     return result >= UINT32_MAX ? INT64_MAX : result;
 }
 
+uint64_t xen_growth_frames(uint64_t frames)
+{
+    int64_t most = maximum_frames(NULL);
+    return most < 0 || (uint64_t)most < frames ? 0 : (uint64_t)most - frames;
+}
+
 /* --- Start and end -------------------------------------------------------------------------------------- */
 
 static const struct pleat_xen_ops ops = {

@@ -28,6 +28,9 @@ unsigned xen_memory_map(const struct firmware *firmware, struct boot_memory *mem
  */
 void xen_start(bool is_dom0);
 
+/* How far the domain may grow beyond this much memory. */
+uint64_t xen_growth_frames(uint64_t frames);
+
 /* A domain that ends says why to who has started it, and comes back when that isn't possible; dom0 comes back
  * at once. */
 void xen_shutdown(unsigned code);
