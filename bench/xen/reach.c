@@ -25,7 +25,7 @@
 
 #define KIB_IN_A_FRAME 4
 /* The only CPU of this domain is the toolstack's and the store's, too. */
-#define PAUSE_NS 1000000
+#define PAUSE_NS 10000000
 
 /* Linux, include/uapi/xen/privcmd.h */
 struct privcmd_hypercall {
