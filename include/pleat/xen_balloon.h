@@ -76,8 +76,9 @@ struct pleat_xen_balloon_config {
 
     uint64_t boot_bytes; /**< memory in the guest's boot map; all of it populated (or on demand) */
     uint64_t boot_end;   /**< first address above all of it */
-    /** Where blocks may be added, below memory->highest_address; nothing else is ever there. What of it isn't
-     * aligned to blocks isn't used. growth_bytes 0: the guest doesn't grow over its boot size. */
+    /** Where blocks may be added: from boot_end on, below memory->highest_address; what somebody else has
+     * added there already is left out. What of it isn't aligned to blocks isn't used. growth_bytes 0: the
+     * guest doesn't grow over its boot size. */
     uint64_t growth_address;
     uint64_t growth_bytes;
     unsigned node; /**< of added blocks */
@@ -90,7 +91,8 @@ struct pleat_xen_balloon_config {
      * into use with whatever Xen's last owner of them left. */
     void (*clear)(void *context, uint64_t address, uint64_t bytes);
     void *context;        /**< for wake and clear */
-    bool clear_what_goes; /**< clears frames before Xen gets them, too */
+    bool clear_what_goes; /**< clears frames before Xen gets them, too; not for a guest with
+                                populate-on-demand, for which each touch takes memory out of the pool */
 
     /** Bytes of free memory that are left to the guest. 0: 16 MiB; PLEAT_XEN_OFF: none. Not heeded without
      * pleat_memory_ops.free_bytes. */
@@ -117,6 +119,7 @@ enum pleat_xen_balloon_reason {
     PLEAT_XEN_BALLOON_REASON_REFUSED,   /**< Xen takes no frame back */
     PLEAT_XEN_BALLOON_REASON_ERROR,     /**< Xen answers a hypercall with an error, or with what can't be */
     PLEAT_XEN_BALLOON_REASON_NO_ROOM,   /**< the growth range is used up, or there is none */
+    PLEAT_XEN_BALLOON_REASON_OFFLINE,   /**< the holes that are left lie in blocks that aren't online */
     PLEAT_XEN_BALLOON_REASON_NO_MEMORY, /**< a block can't be added: no page tables or metadata */
     PLEAT_XEN_BALLOON_REASON_PRESSURE,  /**< frames were released to a guest that ran short */
     PLEAT_XEN_BALLOON_REASON_LENT,      /**< holes that the guest is to get back are lent */
@@ -161,7 +164,7 @@ struct pleat_xen_balloon_status {
     uint64_t blocks_added; /**< now */
 };
 
-/** Bytes of storage: two bits a frame below boot_end and in the growth range, and about 6 KiB. 0: no such
+/** Bytes of storage: three bits a frame below boot_end and in the growth range, and about 6 KiB. 0: no such
  * guest can be served. Any context. */
 size_t pleat_xen_balloon_storage_bytes(const struct pleat_memory *memory, uint64_t boot_end,
                                        uint64_t growth_address, uint64_t growth_bytes);
@@ -176,10 +179,10 @@ int pleat_xen_balloon_create(const struct pleat_xen_balloon_config *config,
                              struct pleat_xen_balloon **balloon);
 
 /**
- * Does a piece of work. budget_bytes: about how many bytes may be cleared, or moved in or out; each frame
- * looked at counts as little, a hypercall for 64 KiB; 0: 4 MiB. At least one hypercall's worth is done.
- * Context: one step of an instance at a time, and not from a callback of struct pleat_memory_ops; the other
- * functions, but for those that say so, not at the same time either.
+ * Does a piece of work. budget_bytes: about how many bytes may come in, or go out as single frames; each
+ * hypercall, and each piece of 2 MiB that goes, counts for 64 KiB; 0: 16 MiB. At least one hypercall's worth
+ * is done. Context: one step of an instance at a time, and not from a callback of struct pleat_memory_ops;
+ * the other functions, but for those that say so, not at the same time either.
  */
 enum pleat_xen_wake pleat_xen_balloon_step(struct pleat_xen_balloon *balloon, uint64_t budget_bytes);
 
