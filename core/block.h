@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory blocks under the hotplug lock: going online, going offline, listeners, zones by policy.
+ * Memory blocks under the hotplug lock: going online, going offline, fake-offline, listeners, zones by
+ * policy.
  */
 #ifndef PLEAT_CORE_BLOCK_H
 #define PLEAT_CORE_BLOCK_H
@@ -73,6 +74,13 @@ void blocks_remove(struct core *core, uint64_t start_pfn, uint64_t blocks);
 /* Sets a pageblock's word of a block that isn't in use, from its bits, and puts it into the index. Returns
  * the count of free frames. */
 unsigned pageblock_publish(struct block *block, unsigned pageblock, uint32_t flags);
+
+/* Whether all frames of an initialised pageblock but its prefix are withheld one by one, so that it may as
+ * well be WITHHELD as a whole. Never so without owners' words. */
+bool pageblock_is_all_withheld(const struct core *core, const struct block *block, unsigned pageblock);
+
+/* Sets or clears the bits of frames from..to-1 of a block that nobody allocates from. */
+void bits_write(struct block *block, uint64_t from, uint64_t to, bool set);
 
 /* Frames of one node, all zones from `first` to `last`. Under the hotplug lock. */
 uint64_t node_online_frames(struct core *core, unsigned node, unsigned first, unsigned last);

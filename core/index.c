@@ -302,9 +302,9 @@ uint32_t pageblock_flags(struct block *block, unsigned pageblock, uint32_t set, 
     return old;
 }
 
-/* One try to make a pageblock the slot's own. */
-static bool take(struct block *block, unsigned pageblock, uint32_t word, unsigned mask, unsigned mobility,
-                 struct slot *slot)
+/* One try to make a pageblock the slot's own, whatever for. */
+static bool own(struct block *block, unsigned pageblock, uint32_t word, unsigned mask, unsigned mobility,
+                struct slot *slot)
 {
     uint32_t now = (word & ~(WORD_COUNT_MASK | 7u << WORD_CLASS_SHIFT)) | WORD_OWNED;
 
@@ -315,12 +315,21 @@ static bool take(struct block *block, unsigned pageblock, uint32_t word, unsigne
     if (!atomic_compare_exchange_strong(&block->words[pageblock], &word, now))
         return false;
     mask_clear(block, mask, pageblock);
-    if (mobility != PLEAT_MOVABLE)
-        block_unmovable_set(block, pageblock);
     slot->block = block;
     slot->pageblock = pageblock;
     slot->cursor = 0;
     atomic_store_explicit(&slot->count, WORD_FREE_COUNT(word), memory_order_relaxed);
+    return true;
+}
+
+/* The same, to allocate frames of a mobility from it. */
+static bool take(struct block *block, unsigned pageblock, uint32_t word, unsigned mask, unsigned mobility,
+                 struct slot *slot)
+{
+    if (!own(block, pageblock, word, mask, mobility, slot))
+        return false;
+    if (mobility != PLEAT_MOVABLE)
+        block_unmovable_set(block, pageblock);
     return true;
 }
 
@@ -493,6 +502,43 @@ bool index_take_partial(struct core *core, struct zone *zone, unsigned side, con
     unsigned mask = MASK_PARTIAL(side, bucket);
 
     return take_in_set(core, zone, SET_OF_MASK(mask), mask, wish, thorough ? 0 : TRIES, slot);
+}
+
+static bool own_in_block(struct block *block, unsigned mask, struct slot *slot)
+{
+    uint64_t bits = atomic_load(&block->masks[mask]);
+
+    for (; bits; bits &= bits - 1) {
+        unsigned pageblock = word_lowest(bits);
+        uint32_t word = pageblock_word(block, pageblock);
+
+        if (mask_of_word(word) != mask)
+            mend_mask(block, pageblock, mask);
+        else if (own(block, pageblock, word, mask, mask == MASK_FREE ? PLEAT_MOVABLE : WORD_MOBILITY(word),
+                     slot))
+            return true;
+    }
+    return false;
+}
+
+bool index_take_for_owner(struct core *core, struct zone *zone, unsigned mask, const void *owner,
+                          struct slot *slot)
+{
+    unsigned set = mask == MASK_FREE ? SET_FREE_CLEAN : SET_OF_MASK(mask);
+    unsigned last = mask == MASK_FREE ? SET_FREE_HOME : set;
+
+    for (; set <= last; set++) {
+        uint64_t number = 0;
+
+        while ((number = block_set_next(&zone->sets[set], number, core->block_count)) < core->block_count) {
+            struct block *block = member(core, zone, set, mask, number++);
+
+            if (block && (!block->range.removable || block->range.owner == owner) &&
+                own_in_block(block, mask, slot))
+                return true;
+        }
+    }
+    return false;
 }
 
 /* --- huge frames --------------------------------------------------------------------------------------- */

@@ -75,6 +75,11 @@ bool index_take_partial(struct core *core, struct zone *zone, unsigned side, con
 /* Takes this very pageblock, if it has a class. */
 bool index_take_this(struct block *block, unsigned pageblock, unsigned mobility, struct slot *slot);
 
+/* Takes some pageblock of a mask, of boot memory or of a range of `owner` (NULL: boot memory only), but not
+ * to allocate from it: a free one counts as movable from then on, a partial one as before. */
+bool index_take_for_owner(struct core *core, struct zone *zone, unsigned mask, const void *owner,
+                          struct slot *slot);
+
 /* Takes 2^(order-9) whole pageblocks as one huge allocation; with home_only from blocks that hold unmovable
  * frames or are never removed. Returns its first PFN, or PLEAT_E_NO_MEMORY. */
 int64_t index_take_huge(struct core *core, struct zone *zone, const struct wish *wish, struct cpu *cpu,

@@ -240,6 +240,22 @@ static bool has_a_place(struct block *block, unsigned pageblock)
     return false;
 }
 
+/* Frames that are withheld one by one are nobody else's, and not all that a pageblock has: that would be
+ * withheld as a whole. */
+static bool withheld_are_valid(struct core *core, struct block *block, unsigned pageblock)
+{
+    uint64_t start = (uint64_t)pageblock * FRAMES;
+
+    for (uint64_t offset = start; offset < start + FRAMES; offset++) {
+        if (owner_get(core, block, offset) == owner_word_special(OWNER_WITHHELD) && !bit_get(block, offset))
+            return wrong(core, "the bit of a withheld frame", block_start(core, block) + offset, 0, 1);
+    }
+    if (pageblock_fresh_count(block, pageblock) && pageblock_is_all_withheld(core, block, pageblock))
+        return wrong(core, "the flag of a pageblock all of which is withheld",
+                     block_start(core, block) + start, 0, 1);
+    return true;
+}
+
 static bool pageblock_is_valid(struct core *core, struct block *block, unsigned pageblock, uint64_t *free)
 {
     uint64_t pfn = block_start(core, block) + (uint64_t)pageblock * FRAMES;
@@ -261,6 +277,9 @@ static bool pageblock_is_valid(struct core *core, struct block *block, unsigned 
         return clear == 0 || clear == FRAMES ? true : wrong(core, "a huge frame's clear bits", pfn, clear, 0);
     if (clear != WORD_FREE_COUNT(word) + slot)
         return wrong(core, "a pageblock's count", pfn, WORD_FREE_COUNT(word) + slot, clear);
+    if (core->owner_shift && initialised && !(word & (WORD_WITHHELD | WORD_ABSENT)) &&
+        !withheld_are_valid(core, block, pageblock))
+        return false;
     if (mask < MASKS && !has_a_place(block, pageblock))
         return wrong(core, "a pageblock's place in its block's masks", pfn, 0, 1);
     if (clear && initialised && !(word & WORD_OWNED) &&
@@ -314,6 +333,33 @@ static bool block_is_valid(struct core *core, struct block *block, uint64_t *fre
     return true;
 }
 
+/* Frames in use or free, and what each zone counts of them. Without owners' words nothing says what single
+ * frames are. */
+static bool online_is_valid(struct core *core)
+{
+    uint64_t zones = (uint64_t)core->node_count * PLEAT_ZONE_KINDS;
+    uint64_t total = 0;
+
+    for (uint64_t i = 0; i < zones && core->owner_shift; i++) {
+        uint64_t found = 0;
+
+        for (uint64_t number = 0; number < core->block_count; number++) {
+            struct block *block = block_of(core, number << core->block_order);
+            struct pleat_look look = {0};
+
+            if (!block || block->zone != &core->zones[i])
+                continue;
+            look_block(core, block, 0, block_frames(core), &look);
+            found += block_frames(core) - look.memmap - look.absent - look.fake_offline;
+        }
+        if (found != core->zones[i].online_frames)
+            return wrong(core, "the online frames of a zone", i, core->zones[i].online_frames, found);
+        total += found;
+    }
+    return !core->owner_shift || total == core->online_frames ||
+           wrong(core, "the sum of online frames", 0, core->online_frames, total);
+}
+
 bool pleat_is_valid(struct pleat *pleat)
 {
     struct core *core = core_of(pleat);
@@ -338,6 +384,7 @@ bool pleat_is_valid(struct pleat *pleat)
     }
     if (valid && counted != core_free_frames(core))
         valid = wrong(core, "the sum of free frames", 0, (uint64_t)core_free_frames(core), (uint64_t)counted);
+    valid = valid && online_is_valid(core);
     hotplug_unlock(core);
     return valid;
 }

@@ -161,6 +161,21 @@ static int memory_give(void *context, const struct pleat_memory_owner *owner, ui
     return pleat_give(context, owner, pfn, frames);
 }
 
+static int memory_withhold(void *context, const struct pleat_memory_owner *owner, uint64_t bytes,
+                           uint64_t *address)
+{
+    uint64_t pfn, frames;
+    int64_t first;
+
+    if (!to_frames(context, 0, bytes, &pfn, &frames))
+        return PLEAT_E_INVALID;
+    first = pleat_withhold(context, owner, frames);
+    if (first < 0)
+        return (int)first;
+    *address = (uint64_t)first << pleat_frame_shift(context);
+    return PLEAT_OK;
+}
+
 static int memory_map(void *context, uint64_t address, uint64_t bytes)
 {
     const struct pleat_port *port = &core_of(context)->port;
@@ -233,8 +248,9 @@ static void memory_log(void *context, int level, const char *line)
     {                                                                                                        \
         .add = memory_add, .remove = memory_remove, .take_begin = memory_take_begin,                         \
         .take_step = memory_take_step, .take_cancel = memory_take_cancel, .take_report = memory_take_report, \
-        .give = memory_give, .map = memory_map, .unmap = memory_unmap, .block_state = memory_block_state,    \
-        .look = memory_look, .free_bytes = memory_free_bytes, .clock_ns = (CLOCK), .log = memory_log         \
+        .give = memory_give, .withhold = memory_withhold, .map = memory_map, .unmap = memory_unmap,          \
+        .block_state = memory_block_state, .look = memory_look, .free_bytes = memory_free_bytes,             \
+        .clock_ns = (CLOCK), .log = memory_log                                                               \
     }
 
 void pleat_memory_init(struct pleat *pleat, struct pleat_memory *memory)

@@ -170,8 +170,8 @@ static uint32_t published_word(struct block *block, unsigned pageblock, unsigned
     uint32_t old = pageblock_word(block, pageblock);
     unsigned order =
         old & WORD_INITIALISED ? bits_largest_run(block_bits(block, pageblock)) : fresh_run(count);
-    /* The rest of a boot pageblock lies beside frames that stay for good. */
-    uint32_t mobility = block->range.removable ? PLEAT_MOVABLE : PLEAT_UNMOVABLE;
+    /* The rest of a boot pageblock lies beside frames that stay for good, unless they are withheld. */
+    uint32_t mobility = block->range.removable || old & WORD_WITHHELD ? PLEAT_MOVABLE : PLEAT_UNMOVABLE;
 
     return word_classified(count | flags | (old & WORD_INITIALISED) | order << WORD_HINT_SHIFT |
                            mobility << WORD_MOBILITY_SHIFT);
@@ -195,8 +195,7 @@ struct pleat_online {
     uint64_t touched; /* pageblocks given in parts: their bits say which */
 };
 
-/* Sets or clears the bits of frames from..to-1 of a block that nobody allocates from. */
-static void bits_write(struct block *block, uint64_t from, uint64_t to, bool set)
+void bits_write(struct block *block, uint64_t from, uint64_t to, bool set)
 {
     while (from < to) {
         uint64_t end = (from / 64 + 1) * 64 < to ? (from / 64 + 1) * 64 : to;
@@ -267,7 +266,11 @@ static uint32_t prepare_pageblock(struct pleat_online *online, unsigned pagebloc
         if (bit_get(block, offset))
             owner_set(core, block, offset, owner_word_special(OWNER_WITHHELD));
     }
-    return 0;
+    if (prefix == FRAMES || !pageblock_is_all_withheld(core, block, pageblock))
+        return 0;
+    /* What was given of it holds the memmap. */
+    atomic_fetch_and_explicit(&block->words[pageblock], ~WORD_INITIALISED, memory_order_relaxed);
+    return WORD_WITHHELD;
 }
 
 /* All pageblocks of a block at once: nobody can be in it yet, so that masks need no read-modify-write. */
@@ -393,87 +396,4 @@ void block_go_offline(struct core *core, struct block *block)
         block->range.ops->offline_frames(pleat_of(core), block->range.context, block_start(core, block),
                                          block_frames(core));
     listeners_tell(core, PLEAT_OFFLINE, block, zone);
-}
-
-/* --- giving fake-offline frames back ------------------------------------------------------------------- */
-
-/* Everything in the pageblock is withheld, or no one's for other reasons; and something is withheld. */
-static bool pageblock_is_withheld(struct core *core, struct block *block, unsigned pageblock)
-{
-    uint32_t word = pageblock_word(block, pageblock);
-    uint64_t start = (uint64_t)pageblock * FRAMES;
-    bool withheld = false;
-
-    if (word & WORD_ISOLATED)
-        return false;
-    if (word & WORD_WITHHELD)
-        return true;
-    if (WORD_FREE_COUNT(word) || word & (WORD_OWNED | WORD_HUGE | WORD_ABSENT) ||
-        !(word & WORD_INITIALISED) || !core->owner_shift)
-        return false;
-    for (uint64_t offset = start; offset < start + FRAMES; offset++) {
-        uint64_t owner = owner_get(core, block, offset);
-
-        if (owner == owner_word_special(OWNER_WITHHELD))
-            withheld = true;
-        else if (owner != owner_word_special(OWNER_MEMMAP) && owner != owner_word_special(OWNER_ABSENT))
-            return false;
-    }
-    return withheld;
-}
-
-static void unwithhold(struct core *core, struct block *block, unsigned pageblock)
-{
-    uint64_t start = (uint64_t)pageblock * FRAMES;
-
-    if (pageblock_word(block, pageblock) & WORD_WITHHELD) {
-        /* Its bits and owners' words are from before it was withheld. */
-        atomic_fetch_and_explicit(&block->words[pageblock], ~WORD_INITIALISED, memory_order_relaxed);
-        return;
-    }
-    for (uint64_t offset = start; offset < start + FRAMES; offset++) {
-        if (owner_get(core, block, offset) != owner_word_special(OWNER_WITHHELD))
-            continue;
-        owner_set(core, block, offset, 0);
-        bits_write(block, offset, offset + 1, false);
-    }
-}
-
-static int give(struct core *core, const void *owner, uint64_t start_pfn, uint64_t frames)
-{
-    struct block *block = block_of(core, start_pfn);
-    uint64_t offset = start_pfn & (block_frames(core) - 1);
-    unsigned first = (unsigned)(offset / FRAMES), count = (unsigned)(frames / FRAMES);
-    uint64_t total = 0;
-
-    if (!block || frames > block_frames(core) - offset)
-        return PLEAT_E_NOT_FOUND;
-    if (!block_is_owned(block, owner))
-        return PLEAT_E_NOT_OWNER;
-    if (block_state(block) != PLEAT_BLOCK_ONLINE)
-        return PLEAT_E_STATE;
-    for (unsigned i = 0; i < count; i++) {
-        if (!pageblock_is_withheld(core, block, first + i))
-            return PLEAT_E_STATE;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        unwithhold(core, block, first + i);
-        total += pageblock_publish(block, first + i, 0);
-    }
-    online_count(core, block->zone, (int64_t)total);
-    atomic_fetch_add_explicit(&core->free_base, (int64_t)total, memory_order_relaxed);
-    return PLEAT_OK;
-}
-
-int pleat_give(struct pleat *pleat, const void *owner, uint64_t start_pfn, uint64_t frames)
-{
-    struct core *core = core_of(pleat);
-    int error;
-
-    if (!frames || start_pfn % FRAMES || frames % FRAMES)
-        return PLEAT_E_INVALID;
-    hotplug_lock(core);
-    error = give(core, owner, start_pfn, frames);
-    hotplug_unlock(core);
-    return error;
 }

@@ -525,7 +525,11 @@ static unsigned withhold(struct core *core, struct block *block, unsigned pagebl
     }
     for (unsigned i = 0; i < WORD_COUNT; i++)
         atomic_store_explicit(&bits[i], ~(uint64_t)0, memory_order_relaxed);
-    pageblock_flags(block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
+    /* What wasn't free may have been withheld before, frame by frame. */
+    if (pageblock_is_all_withheld(core, block, pageblock))
+        pageblock_flags(block, pageblock, WORD_WITHHELD, WORD_ISOLATED | WORD_COUNT_MASK | WORD_INITIALISED);
+    else
+        pageblock_flags(block, pageblock, 0, WORD_ISOLATED | WORD_COUNT_MASK);
     return count;
 }
 

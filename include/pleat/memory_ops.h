@@ -166,8 +166,9 @@ struct pleat_memory_ops {
     void (*take_report)(void *context, const struct pleat_memory_job *job,
                         struct pleat_memory_report *report);
 
-    /** A fake-offline piece of an online block goes into use; it must be plugged and mapped.
-     * Errors: NOT_FOUND, NOT_OWNER, STATE (not fake-offline, not online). */
+    /** A fake-offline piece of an online block, or single frames, go into use; they must be plugged and
+     * mapped. Errors, before anything has changed: NOT_FOUND, NOT_OWNER, STATE (not fake-offline, not
+     * online), UNSUPPORTED (single frames can't be told apart). */
     int (*give)(void *context, const struct pleat_memory_owner *owner, uint64_t address, uint64_t bytes);
 
     /**

@@ -266,9 +266,25 @@ int pleat_remove(struct pleat *pleat, const void *owner, uint64_t start_pfn, uin
  * Errors: NOT_FOUND, STATE, REFUSED (a listener), INVALID (the zone can't hold them: DMA by address). */
 int pleat_online(struct pleat *pleat, uint64_t start_pfn, uint64_t frames, enum pleat_zone_kind zone);
 
-/** Puts fake-offline frames of an online block, whole pageblocks, into the allocator; `owner` NULL: of boot
- * memory. Errors: NOT_FOUND, NOT_OWNER, STATE (not online, or a pageblock with nothing fake-offline, or with
- * frames in use). */
+/**
+ * Withholds free memory, so that it is fake-offline until pleat_give(): one frame, or PLEAT_PAGEBLOCK_FRAMES,
+ * a pageblock that is free as a whole. It comes from boot memory or from ranges of `owner` (NULL: boot memory
+ * only), added movable memory first and zone DMA last; a single frame from a pageblock that is in use in
+ * part, so that whole ones last. Nothing moves for it, and the watermark isn't looked at. A pageblock whose
+ * frames were all withheld one by one is as one that was withheld whole. Returns the first PFN; or INVALID
+ * (another number of frames), UNSUPPORTED (one frame without owner's word), NO_MEMORY (nothing like it is
+ * free, CPUs' caches included). Effort: that of a look into each zone's index; what belongs to others there
+ * costs a step a memory block.
+ */
+int64_t pleat_withhold(struct pleat *pleat, const void *owner, uint64_t frames);
+
+/**
+ * Puts fake-offline frames of one online block into the allocator, whether they were withheld, taken or not
+ * given when it went online; `owner` NULL: of boot memory. Memmap and absent frames among them are passed
+ * over. Errors, before anything has changed: INVALID (no frames), NOT_FOUND (not all in one block that is
+ * there), NOT_OWNER, STATE (not online, being taken, frames that aren't fake-offline, or a pageblock's part
+ * with nothing that is), UNSUPPORTED (parts of pageblocks without owner's word).
+ */
 int pleat_give(struct pleat *pleat, const void *owner, uint64_t start_pfn, uint64_t frames);
 
 /* --- Taking a range back ------------------------------------------------------------------------------- */
