@@ -672,65 +672,6 @@ void run_online(struct run *run)
     }
 }
 
-/** Whether all pageblocks are fake-offline, with what is passed over in them. */
-static bool is_withheld(const struct run *run, uint64_t pfn, uint64_t frames)
-{
-    for (uint64_t at = pfn; at < pfn + frames; at += PAGEBLOCK) {
-        uint64_t withheld = plain_count(&run->plain, at, PAGEBLOCK, PLAIN_WITHHELD);
-        if (!withheld || withheld + plain_count(&run->plain, at, PAGEBLOCK, PLAIN_MEMMAP) +
-                                 plain_count(&run->plain, at, PAGEBLOCK, PLAIN_MEMMAP_NORMAL) +
-                                 plain_count(&run->plain, at, PAGEBLOCK, PLAIN_ABSENT) !=
-                             PAGEBLOCK)
-            return false;
-    }
-    return true;
-}
-
-void run_give(struct run *run)
-{
-    uint64_t pfn = run_draw(run, run->plain.frames / PAGEBLOCK) * PAGEBLOCK,
-             frames = (1 + run_draw(run, 3)) * PAGEBLOCK;
-    /* Some that are withheld, if there are any near. */
-    for (unsigned i = 0; i < 50 && !is_withheld(run, pfn, PAGEBLOCK); i++)
-        pfn = run_draw(run, run->plain.frames / PAGEBLOCK) * PAGEBLOCK;
-    if (pfn + frames > run->plain.frames || run_chance(run, 50))
-        frames = PAGEBLOCK;
-    const struct plain_block *block = plain_block_of(&run->plain, pfn);
-    const void *owner = run_owner_of(run, block);
-    if (run_chance(run, 5))
-        owner = &run->ranges[run_draw(run, RANGES)];
-    bool spans = block != plain_block_of(&run->plain, pfn + frames - 1);
-    bool missing = block->state == PLEAT_BLOCK_NONE;
-    bool foreign = !missing && owner != run_owner_of(run, block);
-    bool busy = block->state != PLEAT_BLOCK_ONLINE || plain_is_isolated(&run->plain, pfn, frames) ||
-                !is_withheld(run, pfn, frames);
-    /* A pageblock of memmap alone is withheld or not, as one likes. */
-    bool either = false;
-    for (uint64_t i = pfn; i < pfn + frames; i += PAGEBLOCK)
-        either |= plain_all(&run->plain, i, PAGEBLOCK, PLAIN_MEMMAP);
-    if (either)
-        return;
-    if (!spans && !missing && !foreign && !busy)
-        run_map_withheld(run, pfn, frames);
-    run_note(run, "give 0x%llx, %llu frames", X(pfn), X(frames));
-    int error = run_ask_give(run, owner, pfn, frames);
-    run_note(run, "... give -> %d", error);
-    if (spans || missing || foreign || busy) {
-        must(run,
-             (spans && (error == PLEAT_E_INVALID || error == PLEAT_E_NOT_FOUND)) ||
-                 (missing && error == PLEAT_E_NOT_FOUND) || (foreign && error == PLEAT_E_NOT_OWNER) ||
-                 (busy && error == PLEAT_E_STATE),
-             "give of spanning %d, missing %d, foreign %d, busy %d frames was answered with %d", spans,
-             missing, foreign, busy, error);
-        return;
-    }
-    must(run, !error, "give was answered with %d", error);
-    for (uint64_t i = pfn; i < pfn + frames; i++) {
-        if (run->plain.kind[i] == PLAIN_WITHHELD)
-            plain_set(&run->plain, i, 1, PLAIN_FREE);
-    }
-}
-
 void run_policy(struct run *run)
 {
     enum pleat_online_policy policy = (enum pleat_online_policy)run_draw(run, 6);

@@ -78,6 +78,16 @@ int run_ask_remove(struct run *run, const void *owner, uint64_t pfn, uint64_t fr
     return pleat_remove(&run->pleat, owner, pfn, frames);
 }
 
+int64_t run_ask_withhold(struct run *run, const void *owner, uint64_t frames)
+{
+    uint64_t address = 0;
+    int error;
+    if (!asks_as_driver(run, owner))
+        return pleat_withhold(&run->pleat, owner, frames);
+    error = run->memory.ops->withhold(run->memory.context, owner, bytes_of(run, frames), &address);
+    return error ? error : (int64_t)(address >> run->config.frame_shift);
+}
+
 int run_ask_give(struct run *run, const void *owner, uint64_t pfn, uint64_t frames)
 {
     if (asks_as_driver(run, owner))

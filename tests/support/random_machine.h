@@ -6,6 +6,7 @@
  *   random_machine.c   chance, content, mapping, configurations and boot maps
  *   random_frames.c    allocating and freeing, and what owners of frames do
  *   random_blocks.c    ranges and memory blocks, and what listeners do
+ *   random_withheld.c  withholding free frames, giving fake-offline ones
  *   random_takes.c     taking ranges back
  *   random_driver.c    the same requests as a driver makes them, through struct pleat_memory_ops
  *   random_checks.c    comparing all that there is
@@ -195,9 +196,13 @@ void run_range_offline(struct test_range *range, uint64_t start_pfn, uint64_t fr
 void run_add(struct run *run);
 void run_remove(struct run *run);
 void run_online(struct run *run);
-void run_give(struct run *run);
 void run_policy(struct run *run);
 void run_release_boot(struct run *run);
+
+/* --- random_withheld.c ---------------------------------------------------------------------------------- */
+
+void run_withhold(struct run *run);
+void run_give(struct run *run);
 
 /* --- random_takes.c ------------------------------------------------------------------------------------- */
 
@@ -219,6 +224,7 @@ void run_clear_block(struct run *run);
 /** Each asks by struct pleat_memory_ops where its range was added so, else (or by chance) directly. */
 int run_ask_add(struct run *run, struct test_range *range);
 int run_ask_remove(struct run *run, const void *owner, uint64_t pfn, uint64_t frames);
+int64_t run_ask_withhold(struct run *run, const void *owner, uint64_t frames);
 int run_ask_give(struct run *run, const void *owner, uint64_t pfn, uint64_t frames);
 /** Decides take->by_driver. */
 int run_ask_take_begin(struct run *run, struct test_take *take);
