@@ -140,6 +140,7 @@ struct pleat_xen_balloon {
     uint64_t onlines_then; /**< in the last step */
     bool pieces_out_fail;  /**< Xen took no piece since the last pause */
     bool pieces_in_fail;   /**< the same of giving one */
+    bool pieces_only;      /**< the guest can't tell single frames apart */
     bool reached_said;
 
     uint64_t now_ns;

@@ -32,6 +32,7 @@ static void give_run(struct pleat_xen_balloon *balloon, uint64_t pfn, uint64_t f
     /* An added block that isn't online: its frames are given when it goes online. */
     if (error < 0 && (owner == NULL || error != PLEAT_E_STATE)) {
         pleat_xen_balloon_mark(balloon, index, frames, FRAME_HELD);
+        balloon->pieces_only = balloon->pieces_only || error == PLEAT_E_UNSUPPORTED;
     }
 }
 
@@ -48,25 +49,6 @@ static void give_extents(struct pleat_xen_balloon *balloon, unsigned from, unsig
         } while (from < to && pfns[from] == end && end % balloon->block_frames != 0);
         give_run(balloon, first, end - first);
     }
-}
-
-enum outcome pleat_xen_balloon_settle_held(struct pleat_xen_balloon *balloon)
-{
-    const uint64_t before = balloon->held_frames;
-    uint64_t index = pleat_xen_balloon_find(balloon, 0, FRAME_HELD);
-    for (unsigned i = 0; index != NOWHERE && i < PLEAT_XEN_BALLOON_BATCH_MAX; i++) {
-        give_run(balloon, pleat_xen_balloon_pfn(balloon, index), 1);
-        index = pleat_xen_balloon_find(balloon, index + 1, FRAME_HELD);
-    }
-    balloon->budget -= CALL_BYTES;
-    if (balloon->held_frames < before) {
-        pleat_xen_balloon_moved(balloon);
-        return DONE_SOMETHING;
-    }
-    const struct stop stop = {.reason = PLEAT_XEN_BALLOON_REASON_ERROR,
-                              .growing = true,
-                              .detail = "frames that the guest doesn't take into use"};
-    return pleat_xen_balloon_stop(balloon, stop, true);
 }
 
 /* --- Out -------------------------------------------------------------------------------------------------
@@ -155,6 +137,33 @@ static unsigned decrease(struct pleat_xen_balloon *balloon, unsigned count, unsi
     return done;
 }
 
+/* Frames that the guest can't take one by one go back to Xen, others are given again. */
+enum outcome pleat_xen_balloon_settle_held(struct pleat_xen_balloon *balloon)
+{
+    const uint64_t before = balloon->held_frames;
+    uint64_t index = pleat_xen_balloon_find(balloon, 0, FRAME_HELD);
+    unsigned count = 0;
+    int error;
+    while (index != NOWHERE && count < balloon->config.batch) {
+        balloon->pfns[count++] = pleat_xen_balloon_pfn(balloon, index);
+        index = pleat_xen_balloon_find(balloon, index + 1, FRAME_HELD);
+    }
+    if (balloon->pieces_only) {
+        (void)decrease(balloon, count, 0, &error);
+    } else {
+        give_extents(balloon, 0, count, 1);
+        balloon->budget -= CALL_BYTES;
+    }
+    if (balloon->held_frames < before) {
+        pleat_xen_balloon_moved(balloon);
+        return DONE_SOMETHING;
+    }
+    const struct stop stop = {.reason = PLEAT_XEN_BALLOON_REASON_ERROR,
+                              .growing = true,
+                              .detail = "frames that the guest doesn't take into use"};
+    return pleat_xen_balloon_stop(balloon, stop, true);
+}
+
 static bool uses_pieces(const struct pleat_xen_balloon *balloon)
 {
     return balloon->config.memory->piece_bytes == PIECE_BYTES;
@@ -203,7 +212,13 @@ enum outcome pleat_xen_balloon_shrink(struct pleat_xen_balloon *balloon, uint64_
         return pleat_xen_balloon_stop(balloon, stop, true);
     }
     const uint64_t frames = least(least(most, balloon->config.batch), 1 + budget / FRAME_BYTES);
-    const unsigned count = withhold(balloon, 1, frames, &error);
+    const unsigned count = balloon->pieces_only ? 0 : withhold(balloon, 1, frames, &error);
+    if (error == PLEAT_E_UNSUPPORTED) {
+        balloon->pieces_only = true;
+    }
+    if (balloon->pieces_only && most < PIECE_FRAMES) {
+        return NOTHING_TO_DO;
+    }
     if (count > 0) {
         const unsigned done = decrease(balloon, count, 0, &error);
         return after_decrease(balloon, done, 0, error);
@@ -262,6 +277,9 @@ enum outcome pleat_xen_balloon_grow(struct pleat_xen_balloon *balloon, uint64_t 
         const uint64_t most =
             least(least(missing / PIECE_FRAMES, balloon->config.batch), 1 + budget / PIECE_BYTES);
         count = pleat_xen_balloon_find_holes(balloon, true, (unsigned)most);
+    }
+    if (count == 0 && balloon->pieces_only) {
+        return NOTHING_TO_DO;
     }
     if (count == 0) {
         const uint64_t most = least(least(missing, balloon->config.batch), 1 + budget / FRAME_BYTES);

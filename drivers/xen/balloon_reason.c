@@ -99,12 +99,13 @@ static bool is_on_the_way(const struct pleat_xen_balloon *balloon)
     const uint64_t wanted = pleat_xen_balloon_wanted_frames(balloon);
     const uint64_t populated = pleat_xen_balloon_populated_frames(balloon);
     const uint64_t reachable = balloon->capacity_frames - balloon->lent_frames;
-    if (balloon->held_frames > 0 || populated > wanted) {
+    const uint64_t grain = balloon->pieces_only ? PIECE_FRAMES : 1;
+    const uint64_t least = balloon->metadata_frames + grain;
+    if (balloon->held_frames > 0 || populated >= wanted + grain) {
         return true;
     }
-    return (populated < wanted && populated < reachable) ||
-           (wanted > balloon->capacity_frames &&
-            wanted - balloon->capacity_frames > balloon->metadata_frames);
+    return (populated + grain <= wanted && populated + grain <= reachable) ||
+           (wanted > balloon->capacity_frames && wanted - balloon->capacity_frames >= least);
 }
 
 static enum pleat_xen_balloon_reason reason_of(const struct pleat_xen_balloon *balloon)

@@ -196,6 +196,16 @@ static const char *said_error(uint32_t error)
     }
 }
 
+static uint64_t deadline(const struct pleat_xen_store *store)
+{
+    const uint64_t timeout = store->config.answer_timeout_ns;
+    if (!has_clock(store) || timeout == PLEAT_XEN_OFF) {
+        return UINT64_MAX;
+    }
+    const uint64_t now = store->config.memory->ops->clock_ns(store->config.memory->context);
+    return timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
+}
+
 /* What somebody before us was still to be told, maybe in the middle of a message, is nothing to us. */
 static void connect(struct pleat_xen_store *store)
 {
@@ -205,6 +215,10 @@ static void connect(struct pleat_xen_store *store)
     store->consumed = load(&store->page->response_produced);
     publish(&store->page->response_consumed, store->consumed);
     store->statistics.connections++;
+    /* Those that have waited for it have all their time. */
+    for (unsigned i = 0; i < store->config.requests_max; i++) {
+        store->requests[i].deadline_ns = deadline(store);
+    }
 }
 
 static void follow_connection(struct pleat_xen_store *store)
@@ -249,16 +263,6 @@ static struct request *free_place(struct pleat_xen_store *store)
         }
     }
     return NULL;
-}
-
-static uint64_t deadline(const struct pleat_xen_store *store)
-{
-    const uint64_t timeout = store->config.answer_timeout_ns;
-    if (!has_clock(store) || timeout == PLEAT_XEN_OFF) {
-        return UINT64_MAX;
-    }
-    const uint64_t now = store->config.memory->ops->clock_ns(store->config.memory->context);
-    return timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
 }
 
 /* The payload is what the parts are in a row. */

@@ -71,6 +71,17 @@ static void must_be_pieces(const struct model_memory *model, uint64_t address, u
          "0x%lx + 0x%lx isn't aligned to pieces", address, bytes);
 }
 
+/* Where boot memory is there, a balloon is tested, and it gives single frames. */
+static void must_be_given(const struct model_memory *model, uint64_t address, uint64_t bytes)
+{
+    if (model->boot_bytes == 0) {
+        must_be_pieces(model, address, bytes);
+        return;
+    }
+    MUST(is_inside(model, address, bytes) && (address | bytes) % MODEL_FRAME_BYTES == 0,
+         "0x%lx + 0x%lx aren't frames", address, bytes);
+}
+
 static bool all_mapped(const struct model_memory *model, uint64_t address, uint64_t bytes)
 {
     const uint64_t last = piece_at(model, address + bytes - 1);
@@ -125,7 +136,7 @@ static void give_online(void *context, uint64_t address, uint64_t bytes)
 {
     const struct giving *giving = context;
     struct model_memory *model = giving->model;
-    must_be_pieces(model, address, bytes);
+    must_be_given(model, address, bytes);
     MUST(address >= giving->address && address + bytes <= giving->address + model->memory.block_bytes,
          "given outside of the block that goes online");
     MUST(all_mapped(model, address, bytes), "0x%lx + 0x%lx given and not mapped", address, bytes);
@@ -289,7 +300,7 @@ static int model_give(void *context, const struct pleat_memory_owner *owner, uin
 {
     struct model_memory *model = context;
     const int error = injected(model, MODEL_GIVE);
-    must_be_pieces(model, address, bytes);
+    must_be_given(model, address, bytes);
     MUST(block_at(model, address) == block_at(model, address + bytes - 1), "give over two blocks");
     MUST(all_mapped(model, address, bytes), "give of memory that isn't mapped");
     if (error < 0) {
@@ -305,6 +316,31 @@ static int model_give(void *context, const struct pleat_memory_owner *owner, uin
     }
     memset(&model->frame[frame_at(model, address)], MODEL_FREE, bytes / MODEL_FRAME_BYTES);
     return 0;
+}
+
+/* From the last one down; boot memory is nobody's. */
+static int model_withhold(void *context, const struct pleat_memory_owner *owner, uint64_t bytes,
+                          uint64_t *address)
+{
+    struct model_memory *model = context;
+    const uint64_t frames = bytes / MODEL_FRAME_BYTES;
+    const int error = injected(model, MODEL_WITHHOLD);
+    MUST(bytes == MODEL_FRAME_BYTES || bytes == model->memory.piece_bytes, "0x%lx bytes withheld", bytes);
+    if (error < 0) {
+        return error;
+    }
+    for (uint64_t first = model->frames / frames * frames; first >= frames; first -= frames) {
+        const uint64_t at = address_of(model, first - frames);
+        const struct model_block *block = block_at(model, at);
+        if (block->state == PLEAT_BLOCK_ONLINE && (block->owner == NULL || block->owner == owner) &&
+            model->frame[first - frames] == MODEL_FREE &&
+            (frames == 1 || count_in(model, at, bytes, MODEL_FREE) == frames)) {
+            memset(&model->frame[first - frames], MODEL_WITHHELD, frames);
+            *address = at;
+            return 0;
+        }
+    }
+    return PLEAT_E_NO_MEMORY;
 }
 
 static int model_map(void *context, uint64_t address, uint64_t bytes)
@@ -600,6 +636,7 @@ void model_memory_init(struct model_memory *model, const struct model_shape *sha
                                            .take_cancel = model_take_cancel,
                                            .take_report = model_take_report,
                                            .give = model_give,
+                                           .withhold = model_withhold,
                                            .map = model_map,
                                            .unmap = model_unmap,
                                            .block_state = model_block_state,
@@ -627,6 +664,16 @@ void model_memory_init(struct model_memory *model, const struct model_shape *sha
     model->elsewhere_free = 65536;
     model->online_on_add = true;
     model->clock_ns = 1000000000;
+}
+
+void model_boot(struct model_memory *model, uint64_t bytes)
+{
+    model->boot_bytes = bytes;
+    for (uint64_t at = model->address; at < model->address + bytes; at += MODEL_FRAME_BYTES) {
+        model->frame[frame_at(model, at)] = MODEL_FREE;
+        model->mapped[piece_at(model, at)] = true;
+        *block_at(model, at) = (struct model_block){.state = PLEAT_BLOCK_ONLINE};
+    }
 }
 
 void model_memory_free(struct model_memory *model)

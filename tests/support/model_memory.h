@@ -33,6 +33,7 @@ enum model_call {
     MODEL_GIVE,
     MODEL_TAKE_BEGIN,
     MODEL_TAKE_STEP,
+    MODEL_WITHHOLD,
     MODEL_CALLS
 };
 
@@ -47,6 +48,7 @@ struct model_memory {
     struct pleat_memory_ops ops; /* tests may take functions out */
     uint64_t address;
     uint64_t frames;
+    uint64_t boot_bytes;
     uint8_t *frame; /* enum model_frame */
     bool *dirty;    /* for each frame: plugged since anybody has written it */
     bool *mapped;   /* for each piece */
@@ -86,6 +88,9 @@ struct model_shape {
 
 void model_memory_init(struct model_memory *model, const struct model_shape *shape);
 void model_memory_free(struct model_memory *model);
+/* The first `bytes` of the region (whole blocks) are boot memory, mapped and free. From now on single frames
+ * may be given. */
+void model_boot(struct model_memory *model, uint64_t bytes);
 
 /* Stops the program unless all that is in use is mapped and plugged, and nothing else is mapped. */
 void model_memory_check(const struct model_memory *model);

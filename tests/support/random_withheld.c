@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Random operations on fake-offline frames: free ones are withheld, withheld ones are given, by the pageblock and
- * one by one.
+ * Random operations on fake-offline frames: free ones are withheld, withheld ones are given, by the pageblock
+ * and one by one.
  */
 #include "random_machine.h"
 
@@ -60,7 +60,8 @@ static void withhold_one(struct run *run, const void *owner, uint64_t frames, bo
     run_note(run, "withhold %llu frames -> 0x%llx", X(frames), X((uint64_t)pfn));
     if (pfn < 0) {
         must(run, pfn == PLEAT_E_NO_MEMORY, "withhold was answered with %d", (int)pfn);
-        must(run, !plain_fits(&run->plain, order, is_allowed, &wanted), "nothing to withhold, though there is");
+        must(run, !plain_fits(&run->plain, order, is_allowed, &wanted),
+             "nothing to withhold, though there is");
         return;
     }
     must(run, (uint64_t)pfn < run->plain.frames && (uint64_t)pfn % frames == 0, "withheld PFN 0x%llx",
