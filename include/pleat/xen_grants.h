@@ -33,6 +33,9 @@ struct pleat_xen_grants;
 /** The entries that Xen keeps for itself (the console's, the store's). */
 #define PLEAT_XEN_GRANTS_RESERVED 8u
 
+/** The handle of what isn't mapped. */
+#define PLEAT_XEN_UNMAPPED UINT32_MAX
+
 /** An allocator of frames with nothing behind them. */
 struct pleat_xen_holes {
     /** Fills pfns[0] to pfns[count - 1], anywhere, never frame 0. All or none; 0, or a negative error. */
@@ -62,7 +65,7 @@ struct pleat_xen_mapping {
      * again after the unmapping, as a hole. */
     uint64_t pfn;
     int result;      /**< set by map and unmap: 0 or an error */
-    uint32_t handle; /**< set by map */
+    uint32_t handle; /**< set by map, and by unmap to PLEAT_XEN_UNMAPPED */
     uint8_t source;  /**< set by map: whose the hole is; not for the caller */
 };
 
@@ -116,8 +119,8 @@ int64_t pleat_xen_grants_map(struct pleat_xen_grants *grants, struct pleat_xen_m
                              unsigned count);
 
 /**
- * Unmaps those whose `result` is 0, as map left it, and no other. Returns how many were unmapped. One that
- * couldn't be is still mapped: `result` is the error, its hole is kept; set it to 0 to try again.
+ * Unmaps those that are mapped, by their handle, and no other. Returns how many were unmapped. One that
+ * couldn't be is still mapped: `result` is the error, its hole is kept; it may be tried again.
  */
 int64_t pleat_xen_grants_unmap(struct pleat_xen_grants *grants, struct pleat_xen_mapping *mappings,
                                unsigned count);
