@@ -185,6 +185,7 @@ enum pleat_xen_wake pleat_xen_balloon_step(struct pleat_xen_balloon *balloon, ui
         follow_goal(balloon);
         outcome = work(balloon);
     } while (outcome == DONE_SOMETHING && balloon->budget > 0);
+    pleat_xen_balloon_promise(balloon);
     if (outcome == MUST_WAIT) {
         pleat_xen_balloon_wait_for(balloon, &balloon->pause);
     }

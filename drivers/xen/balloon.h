@@ -199,6 +199,8 @@ int pleat_xen_balloon_listen(struct pleat_xen_balloon *balloon);
 uint64_t pleat_xen_balloon_base_frames(const struct pleat_xen_balloon *balloon);
 /** The same with what is released. */
 uint64_t pleat_xen_balloon_wanted_frames(const struct pleat_xen_balloon *balloon);
+/** How much release() may promise from now on. */
+void pleat_xen_balloon_promise(struct pleat_xen_balloon *balloon);
 /** Xen has given no more: what was to be released, and isn't, won't be. */
 void pleat_xen_balloon_cut_release(struct pleat_xen_balloon *balloon);
 

@@ -236,6 +236,12 @@ static bool has_enough(const struct pleat_xen_balloon *balloon)
            memory->ops->free_bytes(memory->context) / 2 >= floor;
 }
 
+/* Xen gives nothing now. */
+static bool is_pausing(const struct pleat_xen_balloon *balloon)
+{
+    return balloon->release_pause.set || (balloon->pause.set && balloon->stop.growing);
+}
+
 static void follow_release(struct pleat_xen_balloon *balloon)
 {
     const uint64_t limit = release_limit(balloon);
@@ -243,9 +249,8 @@ static void follow_release(struct pleat_xen_balloon *balloon)
     if (pleat_xen_balloon_timer_due(balloon, &balloon->release_pause)) {
         balloon->release_pause.set = false;
     }
-    const bool pausing = balloon->release_pause.set || (balloon->pause.set && balloon->stop.growing);
     cut(balloon, limit);
-    if (asked > 0 && !pausing && limit > 0) {
+    if (asked > 0 && !is_pausing(balloon) && limit > 0) {
         release(balloon, asked, limit);
     } else if (balloon->released_frames > 0) {
         if (!has_enough(balloon)) {
@@ -258,9 +263,14 @@ static void follow_release(struct pleat_xen_balloon *balloon)
     if (balloon->released_frames > 0) {
         pleat_xen_balloon_wait_for(balloon, &balloon->release_timer);
     }
-    const uint64_t left = limit - balloon->released_frames;
-    atomic_store(&balloon->releasable,
-                 pausing ? 0 : (left < balloon->hole_frames ? left : balloon->hole_frames));
+}
+
+void pleat_xen_balloon_promise(struct pleat_xen_balloon *balloon)
+{
+    const uint64_t limit = release_limit(balloon);
+    const uint64_t left = limit > balloon->released_frames ? limit - balloon->released_frames : 0;
+    const uint64_t most = left < balloon->hole_frames ? left : balloon->hole_frames;
+    atomic_store(&balloon->releasable, is_pausing(balloon) ? 0 : most);
 }
 
 /* --- Together --------------------------------------------------------------------------------------------

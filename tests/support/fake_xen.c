@@ -34,8 +34,11 @@ static void breach(const char *format, ...)
 /* What the guest's allocator says of a frame. */
 static uint8_t guest_says(const struct fake_xen *fake, uint64_t pfn)
 {
-    return fake->model == NULL ? MODEL_WITHHELD
-                               : fake->model->frame[pfn - fake->model->address / MODEL_FRAME_BYTES];
+    if (fake->model == NULL) {
+        return MODEL_WITHHELD;
+    }
+    const uint64_t frame = pfn - fake->model->address / MODEL_FRAME_BYTES;
+    return frame < fake->model->frames ? fake->model->frame[frame] : MODEL_NONE;
 }
 
 static int injected(struct fake_xen *fake, enum fake_xen_call call, unsigned order)

@@ -213,7 +213,9 @@ int model_offline(struct model_memory *model, uint64_t address)
     }
     withhold(model, address, bytes);
     block->state = PLEAT_BLOCK_OFFLINE;
-    block->owner->offline(block->owner->context, address, bytes);
+    if (block->owner->offline != NULL) {
+        block->owner->offline(block->owner->context, address, bytes);
+    }
     return 0;
 }
 
@@ -318,25 +320,34 @@ static int model_give(void *context, const struct pleat_memory_owner *owner, uin
     return 0;
 }
 
-/* From the last one down; boot memory is nobody's. */
+static bool may_withhold(const struct model_memory *model, const struct pleat_memory_owner *owner,
+                         uint64_t first, uint64_t frames)
+{
+    const uint64_t at = address_of(model, first);
+    const struct model_block *block = block_at(model, at);
+    return model->frame[first] == MODEL_FREE && block->state == PLEAT_BLOCK_ONLINE &&
+           (block->owner == NULL || block->owner == owner) &&
+           count_in(model, at, frames * MODEL_FRAME_BYTES, MODEL_FREE) == frames;
+}
+
+/* From the last one down, or from where one was found before; boot memory is nobody's. */
 static int model_withhold(void *context, const struct pleat_memory_owner *owner, uint64_t bytes,
                           uint64_t *address)
 {
     struct model_memory *model = context;
     const uint64_t frames = bytes / MODEL_FRAME_BYTES;
+    const uint64_t places = model->frames / frames;
     const int error = injected(model, MODEL_WITHHOLD);
     MUST(bytes == MODEL_FRAME_BYTES || bytes == model->memory.piece_bytes, "0x%lx bytes withheld", bytes);
     if (error < 0) {
         return error;
     }
-    for (uint64_t first = model->frames / frames * frames; first >= frames; first -= frames) {
-        const uint64_t at = address_of(model, first - frames);
-        const struct model_block *block = block_at(model, at);
-        if (block->state == PLEAT_BLOCK_ONLINE && (block->owner == NULL || block->owner == owner) &&
-            model->frame[first - frames] == MODEL_FREE &&
-            (frames == 1 || count_in(model, at, bytes, MODEL_FREE) == frames)) {
-            memset(&model->frame[first - frames], MODEL_WITHHELD, frames);
-            *address = at;
+    for (uint64_t i = 0; i < places; i++) {
+        const uint64_t first = (model->withheld_last / frames + places - 1 - i) % places * frames;
+        if (may_withhold(model, owner, first, frames)) {
+            memset(&model->frame[first], MODEL_WITHHELD, frames);
+            model->withheld_last = first;
+            *address = address_of(model, first);
             return 0;
         }
     }

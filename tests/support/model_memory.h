@@ -49,9 +49,10 @@ struct model_memory {
     uint64_t address;
     uint64_t frames;
     uint64_t boot_bytes;
-    uint8_t *frame; /* enum model_frame */
-    bool *dirty;    /* for each frame: plugged since anybody has written it */
-    bool *mapped;   /* for each piece */
+    uint64_t withheld_last; /* a frame: the next one is looked for below it */
+    uint8_t *frame;         /* enum model_frame */
+    bool *dirty;            /* for each frame: plugged since anybody has written it */
+    bool *mapped;           /* for each piece */
     struct model_block *block;
     uint64_t elsewhere_free; /* frames outside of the region */
     bool online_on_add;
