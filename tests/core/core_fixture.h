@@ -26,14 +26,15 @@ struct fixture {
     struct pleat pleat;
 };
 
-/* `change` may alter the config before it is used. */
-static inline struct fixture *fixture_new(const struct pleat_boot_span *spans, unsigned count,
-                                          void (*change)(struct pleat_config *config))
+/* `change` may alter the config before it is used. With `strict`, what isn't boot memory or mapped since
+ * can't be touched. */
+static inline struct fixture *fixture_new_strict(const struct pleat_boot_span *spans, unsigned count,
+                                                 void (*change)(struct pleat_config *config), bool strict)
 {
     static const struct pleat_boot_span whole = {.start_pfn = 0, .frames = GIB_FRAMES};
     struct fixture *fixture = calloc(1, sizeof(*fixture));
     struct pleat_hosted_config hosted = {
-        .frames = 4 * GIB_FRAMES, .accessible = true, .fatal = PLEAT_HOSTED_FATAL_RECORDS};
+        .frames = 4 * GIB_FRAMES, .accessible = !strict, .fatal = PLEAT_HOSTED_FATAL_RECORDS};
 
     assert_non_null(fixture);
     pleat_hosted_cpu_set(0);
@@ -43,10 +44,22 @@ static inline struct fixture *fixture_new(const struct pleat_boot_span *spans, u
     hosted.frame_shift = fixture->config.frame_shift;
     assert_int_equal(pleat_hosted_create(&fixture->hosted, &hosted), 0);
     fixture->config.port = pleat_hosted_port(fixture->hosted);
+    for (unsigned i = 0; strict && i < (spans ? count : 1); i++) {
+        const struct pleat_boot_span *span = spans ? &spans[i] : &whole;
+
+        assert_int_equal(
+            fixture->config.port->map(fixture->config.port->context, span->start_pfn, span->frames), 0);
+    }
     assert_int_equal(pleat_init(&fixture->pleat, &fixture->config, spans ? spans : &whole, spans ? count : 1),
                      0);
     assert_true(pleat_is_valid(&fixture->pleat));
     return fixture;
+}
+
+static inline struct fixture *fixture_new(const struct pleat_boot_span *spans, unsigned count,
+                                          void (*change)(struct pleat_config *config))
+{
+    return fixture_new_strict(spans, count, change, false);
 }
 
 static inline void fixture_free(struct fixture *fixture)
