@@ -34,6 +34,7 @@
 #define CPUS         (CHANGERS + WORKERS)
 #define RECORDS      320 /* of a worker */
 #define MAILBOXES    8
+#define WITHHELD     40u /* single frames that a changer has withheld at once */
 
 /** What is known of an allocation. The lock is held while it is moved, changed or freed. */
 struct record {
@@ -56,7 +57,7 @@ struct machine {
     _Atomic(struct record *) mailbox[MAILBOXES];
     atomic_uint changers_left;
     atomic_uint broken;
-    atomic_ulong allocated, migrated, removed, offline_failed;
+    atomic_ulong allocated, migrated, removed, offline_failed, withheld;
     uint64_t seed;
     unsigned long cycles;
 };
@@ -365,6 +366,37 @@ static void change_piece(struct changer *changer)
         broken(machine, "a piece can't be given back", pfn);
 }
 
+static void give_back(struct changer *changer, uint64_t pfn, uint64_t frames)
+{
+    struct machine *machine = changer->machine;
+    bool boot = pfn < BOOT_BLOCKS * BLOCK_FRAMES;
+    map(machine, pfn, frames);
+    if (pleat_give(&machine->pleat, boot ? NULL : changer, pfn, frames))
+        broken(machine, "what was withheld can't be given back", pfn);
+}
+
+/** Free frames go out of use as a balloon takes them, wherever they are, and come back in another order. */
+static void change_withheld(struct changer *changer)
+{
+    struct machine *machine = changer->machine;
+    uint64_t pfns[WITHHELD], whole = UINT64_MAX;
+    unsigned count = 0;
+    int64_t pfn = pleat_withhold(&machine->pleat, changer, PAGEBLOCK);
+    if (pfn >= 0)
+        unmap(machine, whole = (uint64_t)pfn, PAGEBLOCK);
+    while (count < WITHHELD && (pfn = pleat_withhold(&machine->pleat, changer, 1)) >= 0)
+        unmap(machine, pfns[count++] = (uint64_t)pfn, 1);
+    atomic_fetch_add(&machine->withheld, count);
+    sched_yield();
+    for (unsigned i = 0; i < count; i++)
+        give_back(changer, pfns[count - 1 - i], 1);
+    if (whole == UINT64_MAX)
+        return;
+    give_back(changer, whole + 100, 30);
+    give_back(changer, whole, 100);
+    give_back(changer, whole + 130, PAGEBLOCK - 130);
+}
+
 /** Any frames become the changer's for a moment. */
 static void change_any(struct changer *changer)
 {
@@ -454,11 +486,17 @@ static bool change(struct changer *changer)
     for (unsigned long cycle = 0; cycle < changer->machine->cycles; cycle++) {
         if (!there)
             add(changer);
-        for (unsigned i = 0; i < 6; i++) {
-            if (draw(&changer->random, 2))
+        for (unsigned i = 0; i < 8; i++) {
+            switch (draw(&changer->random, 3)) {
+            case 0:
                 change_piece(changer);
-            else
+                break;
+            case 1:
+                change_withheld(changer);
+                break;
+            default:
                 change_any(changer);
+            }
         }
         there = !take_away(changer);
     }
@@ -560,13 +598,15 @@ static void come_and_go(bool fence)
         while (everybody->there[i])
             everybody->there[i] = !take_away(&everybody->changers[i]);
     }
-    print_message("# %lu allocations, %lu frames moved, %lu blocks removed, %lu given up\n",
+    print_message("# %lu allocations, %lu frames moved, %lu withheld, %lu blocks removed, %lu given up\n",
                   atomic_load(&machine->allocated), atomic_load(&machine->migrated),
-                  atomic_load(&machine->removed), atomic_load(&machine->offline_failed));
+                  atomic_load(&machine->withheld), atomic_load(&machine->removed),
+                  atomic_load(&machine->offline_failed));
     assert_int_equal(atomic_load(&machine->broken), 0);
     assert_true(pleat_is_valid(&machine->pleat));
     assert_int_equal(pleat_free_frames(&machine->pleat), free_before);
     assert_true(atomic_load(&machine->removed) > 0);
+    assert_true(atomic_load(&machine->withheld) > 0);
     free(everybody);
     machine_end(machine);
 }
