@@ -68,6 +68,10 @@ void block_go_offline(struct core *core, struct block *block);
  * pleat_is_valid(); logs what is wrong. */
 bool block_state_is_valid(struct core *core, struct block *block);
 
+/* Frames for one memmap, in boot memory of the node, or with any_node of another; PLEAT_E_NO_MEMORY: there
+ * are none. They count as metadata from then on. Not pinned. */
+int64_t metadata_allocate(struct core *core, unsigned node, bool any_node);
+
 /* Removes OFFLINE blocks, all of which their owner may remove. */
 void blocks_remove(struct core *core, uint64_t start_pfn, uint64_t blocks);
 

@@ -7,6 +7,7 @@
 #include "block.h"
 #include "check.h"
 #include "text.h"
+#include "unpopulated.h"
 
 static uint64_t bytes_of(const struct core *core, uint64_t frames)
 {
@@ -70,8 +71,8 @@ int claims_check(struct core *core, uint64_t start_pfn, uint64_t frames)
     struct pleat_resource *node = holder(core, start, start + bytes_of(core, frames) - 1, &conflict);
     struct text text;
 
-    /* What holds all of the range is a window for memory to come, or memory itself. */
-    if (!conflict && has_block(core, start_pfn, frames))
+    /* What holds all of the range is a window for memory to come, or memory itself, or unpopulated. */
+    if (!conflict && (has_block(core, start_pfn, frames) || section_in(core, start_pfn, frames)))
         conflict = node;
     if (!conflict)
         return PLEAT_OK;

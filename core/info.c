@@ -9,6 +9,7 @@
 #include "index.h"
 #include "look.h"
 #include "text.h"
+#include "unpopulated.h"
 
 /* Under the hotplug lock. */
 static void block_info(struct core *core, struct block *block, struct pleat_block_info *info)
@@ -124,6 +125,19 @@ int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info 
     return range ? PLEAT_OK : PLEAT_E_NOT_FOUND;
 }
 
+static int section_tag(struct core *core, uint64_t pfn, pleat_tag *tag, unsigned *order)
+{
+    const struct section *section = section_of(core, pfn);
+    uint64_t word =
+        section ? atomic_load_explicit(section_owner(core, section, pfn), memory_order_acquire) : 0;
+
+    if (OWNER_STATE(word) == STATE_FREE)
+        return PLEAT_E_NOT_FOUND;
+    *tag = word & TAG_MASK;
+    *order = OWNER_ORDER(word);
+    return PLEAT_OK;
+}
+
 int pleat_frame_tag(struct pleat *pleat, uint64_t pfn, pleat_tag *tag, unsigned *order)
 {
     struct core *core = core_of(pleat);
@@ -146,16 +160,21 @@ int pleat_frame_tag(struct pleat *pleat, uint64_t pfn, pleat_tag *tag, unsigned 
         }
     }
     cpu_end(cpu);
-    return error;
+    return block ? error : section_tag(core, pfn, tag, order);
 }
 
 uint64_t *pleat_frame_data(struct pleat *pleat, uint64_t pfn)
 {
     struct core *core = core_of(pleat);
     uint64_t entry = entry_of(core, pfn);
+    const struct section *section;
 
-    if (core->owner_shift != 4 || !entry_memmap(entry))
+    if (core->owner_shift != 4)
         return NULL;
+    if (unlikely(!entry_memmap(entry))) {
+        section = section_of(core, pfn);
+        return section ? (uint64_t *)(void *)(section_owner(core, section, pfn) + 1) : NULL;
+    }
     return (uint64_t *)(void *)(entry_owner(core, entry, pfn & (block_frames(core) - 1)) + 1);
 }
 
@@ -384,7 +403,7 @@ bool pleat_is_valid(struct pleat *pleat)
     }
     if (valid && counted != core_free_frames(core))
         valid = wrong(core, "the sum of free frames", 0, (uint64_t)core_free_frames(core), (uint64_t)counted);
-    valid = valid && online_is_valid(core);
+    valid = valid && online_is_valid(core) && unpopulated_is_valid(core);
     hotplug_unlock(core);
     return valid;
 }

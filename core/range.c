@@ -50,8 +50,7 @@ static void metadata_free(struct core *core, struct cpu *cpu, uint64_t pfn, uint
     }
 }
 
-/* Frames for one memmap; PLEAT_E_NO_MEMORY if there are none in memory that stays. */
-static int64_t metadata_allocate(struct core *core, unsigned node, bool any_node)
+int64_t metadata_allocate(struct core *core, unsigned node, bool any_node)
 {
     unsigned order = 0;
     struct slot slot = {0};

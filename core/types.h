@@ -11,6 +11,7 @@
  *   zone           sets of blocks by class, so that a search costs the same in any amount of memory
  *   cpu            what one CPU has taken for itself: caches of frames, pageblocks ("slots")
  *   core           the instance
+ *   section        the head of the memmap of unpopulated frames, which aren't memory (unpopulated.h)
  *
  * A memmap is one piece of memory: owners' words of the first `colour` pageblocks, then the hot part (bits,
  * words, head), then the other owners' words. The colour differs from block to block so that the hot parts
@@ -270,6 +271,9 @@ struct owner {
 #define ENTRY_HOME_MASK  (ENTRY_ATTRIBUTES & ~(ENTRY_COLOUR_MASK | ENTRY_MOVABLE_ONLY))
 _Static_assert(PLEAT_MAX_NODES << ENTRY_NODE_SHIFT <= ENTRY_MOVABLE_ONLY, "nodes don't fit into an entry");
 
+struct pleat_unpopulated_range;
+struct section;
+
 struct core {
     /* read on every allocation */
     struct cpu *cpus;
@@ -305,6 +309,13 @@ struct core {
     uint32_t owner_count;
     uint32_t policy, policy_ratio;
     _Atomic uint32_t hotplug_lock;
+    /* Unpopulated frames. */
+    _Atomic uint32_t pool_lock;
+    _Atomic(const struct pleat_unpopulated_range *) pool_ranges; /* NULL: there is no pool */
+    uint32_t pool_range_count, pool_node;
+    uint64_t pool_free;                 /* frames that are free in all sections, and not reserved */
+    _Atomic(struct section *) sections; /* the oldest one */
+    struct section *last_section;
 };
 
 _Static_assert(sizeof(struct core) <= sizeof(struct pleat), "struct pleat is too small for struct core");

@@ -18,6 +18,7 @@
  *   zone          frames of one node that are allocated under one rule
  *   movable       its owner can move the content to another frame when asked
  *   isolated      nothing in it may be newly allocated
+ *   unpopulated   has a memmap and an address, but isn't memory (unpopulated.h)
  *
  * One `struct pleat` is one machine's memory; any number may live in a process. The core owns no memory
  * that it wasn't given: the boot map carries its tables and the memmaps of its own blocks; every later
@@ -209,8 +210,8 @@ int pleat_free(struct pleat *pleat, uint64_t pfn, unsigned order);
  * without owner's word. Meaningful only while the caller knows that the frame isn't being freed or moved. */
 int pleat_frame_tag(struct pleat *pleat, uint64_t pfn, pleat_tag *tag, unsigned *order);
 
-/** The embedder's own 8 bytes of a frame, with 16 bytes of owner's word; else NULL. The frame must be added.
- */
+/** The embedder's own 8 bytes of a frame, with 16 bytes of owner's word; else NULL. The frame must be added,
+ * or unpopulated. */
 uint64_t *pleat_frame_data(struct pleat *pleat, uint64_t pfn);
 
 /** Gives all frames in the CPUs' caches back to their pageblocks; for statistics and before a look. */
