@@ -24,7 +24,7 @@ BUILD   ?= build
 CFLAGS  ?= -O2 -g
 endif
 # Seconds after which a test is ended and counts as failed.
-TEST_SECONDS ?= 120
+TEST_SECONDS ?= 180
 
 VERSION   := $(shell sed -n 's/^\#define PLEAT_VERSION *"\(.*\)"/\1/p' include/pleat/version.h)
 # Changes when programs that were linked against an older shared library would break.
@@ -120,8 +120,8 @@ include images/build.mk
 
 # ---- Building -----------------------------------------------------------------------------------------
 
-.PHONY: all everything guest lint run run-qemu test test-xen debug-tests bench bench-qemu check coverage size format \
-        install clean help packages FORCE
+.PHONY: all everything guest lint run run-qemu test test-xen debug-tests bench bench-qemu bench-xen check coverage size \
+        format install clean help packages FORCE
 .DELETE_ON_ERROR:
 
 all: $(static) $(shared) $(program) $(tests) $(examples) $(if $(special),,$(images_here))
@@ -131,8 +131,8 @@ everything: all $(benches)
 # the check: only one of the recipes that run at once can read an answer from the terminal.
 # PACKAGES_CHECKED=1 leaves packages alone.
 goals  := $(or $(MAKECMDGOALS),all)
-groups := build $(if $(filter run,$(goals)),run) $(if $(filter run-qemu bench-qemu,$(goals)),qemu) \
-          $(if $(filter test coverage check images,$(goals)),run test) $(if $(filter bench,$(goals)),bench) \
+groups := build $(if $(filter run,$(goals)),run) $(if $(filter run-qemu bench-qemu bench-xen,$(goals)),qemu) \
+          $(if $(filter test test-xen coverage check images,$(goals)),run test) $(if $(filter bench,$(goals)),bench) \
           $(if $(filter check format,$(goals)),check)
 packages:
 ifndef PACKAGES_CHECKED
@@ -258,8 +258,8 @@ test: $(if $(T),,all) $(wanted) $(if $(filter $(debug),$(chosen)),debug-tests)
 	@BUILD=$(BUILD) CC='$(CC)' CMOCKA_MESSAGE_OUTPUT=TAP prove -j$(shell nproc) \
 		--exec 'timeout -k 5 $(TEST_SECONDS)' $(chosen)
 
-test-xen:
-	@$(MAKE) test T=tests/xen/
+test-xen: packages
+	@$(MAKE) test T=tests/xen/ PACKAGES_CHECKED=1
 
 debug-tests: packages
 	@$(MAKE) DEBUG=1 BUILD=$(BUILD)/debug PACKAGES_CHECKED=1 $(debug)
@@ -269,6 +269,9 @@ bench: all $(benches)
 
 bench-qemu: $(program) $(BUILD)/pleat-guest.elf
 	@BUILD=$(BUILD) CC='$(CC)' scripts/bench-qemu
+
+bench-xen: $(BUILD)/pleat-guest.elf
+	@BUILD=$(BUILD) CC='$(CC)' scripts/bench-xen
 
 check: packages
 	@BUILD=$(BUILD) MAKE='$(MAKE)' scripts/check
