@@ -61,7 +61,9 @@ struct pleat_xen_ops {
     int64_t (*decrease)(void *context, const uint64_t *pfns, uint64_t count, unsigned order);
     int64_t (*populate)(void *context, const uint64_t *pfns, uint64_t count, unsigned order);
     /** XENMEM_current_reservation, XENMEM_maximum_reservation: frames; INT64_MAX: no limit. The current one
-     * counts what populate-on-demand has in store, too. */
+     * counts what populate-on-demand has in store, too; what such a domain gives back goes into the store,
+     * and the current one stays, until as much is in store as is still promised. It counts what a grant was
+     * mapped over, as well, which nobody can give back. */
     int64_t (*current_frames)(void *context);
     int64_t (*maximum_frames)(void *context);
 
@@ -71,7 +73,8 @@ struct pleat_xen_ops {
     int (*unmap)(void *context, struct pleat_xen_unmap *unmaps, unsigned count);
 
     /** Event channels: a new one that `domain` may bind to, or one bound to another domain's; returns the
-     * local channel. `handler` is called for each event from then on. */
+     * local channel. `handler` is called for each event from then on, and once for the binding itself, by
+     * which Xen makes up for events that were sent before. */
     int (*event_offer)(void *context, uint16_t domain, void (*handler)(void *), void *handler_context);
     int (*event_bind)(void *context, uint16_t domain, uint32_t remote_channel, void (*handler)(void *),
                       void *handler_context);
