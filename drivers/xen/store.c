@@ -247,12 +247,16 @@ struct part {
     size_t bytes;
 };
 
+/* There is room. */
 static void enqueue(struct pleat_xen_store *store, const void *data, size_t bytes)
 {
-    const uint8_t *from = data;
-    for (size_t i = 0; i < bytes; i++) {
-        store->queue[(store->queue_first + store->queue_bytes++) % QUEUE_BYTES] = from[i];
+    const size_t to = (store->queue_first + store->queue_bytes) % QUEUE_BYTES;
+    const size_t run = bytes < QUEUE_BYTES - to ? bytes : QUEUE_BYTES - to;
+    memcpy(&store->queue[to], data, run);
+    if (bytes > run) {
+        memcpy(store->queue, (const uint8_t *)data + run, bytes - run);
     }
+    store->queue_bytes += (uint32_t)bytes;
 }
 
 static struct request *free_place(struct pleat_xen_store *store)
@@ -374,7 +378,7 @@ int pleat_xen_store_set_permissions(struct pleat_xen_store *store, const char *p
                                     pleat_xen_store_answer_fn *answer, void *context)
 {
     /* A letter, at most five digits, a NUL. */
-    char list[7 * 64];
+    char list[7 * 16];
     size_t bytes = 0;
     if (count == 0 || count > sizeof(list) / 7) {
         return PLEAT_E_INVALID;

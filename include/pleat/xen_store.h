@@ -126,9 +126,9 @@ void pleat_xen_store_event(struct pleat_xen_store *store);
 
 /**
  * Requests. `answer` may be NULL: nobody wants to know. Texts are copied. Errors, and then there is no
- * request: INVALID (a path that is empty, too long or has characters that paths can't have; more than
- * PLEAT_XEN_STORE_PAYLOAD_MAX in all), NO_MEMORY (too many on their way: try again after a step), STATE
- * (BROKEN).
+ * request: INVALID (a path that is empty, too long or has characters that paths can't have; no permissions,
+ * or more than 16; more than PLEAT_XEN_STORE_PAYLOAD_MAX in all), NO_MEMORY (too many on their way: try again
+ * after a step), STATE (BROKEN).
  */
 int pleat_xen_store_read(struct pleat_xen_store *store, const char *path, pleat_xen_store_answer_fn *answer,
                          void *context);
