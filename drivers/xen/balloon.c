@@ -5,8 +5,6 @@
  */
 #include "balloon.h"
 
-#include <string.h>
-
 #define DEFAULT_BUDGET_BYTES     (INT64_C(16) << 20)
 #define DEFAULT_FLOOR_BYTES      (UINT64_C(16) << 20)
 #define DEFAULT_RETRY_FIRST_NS   UINT64_C(50000000)
@@ -59,7 +57,7 @@ void pleat_xen_balloon_wait_for(struct pleat_xen_balloon *balloon, const struct 
 
 void pleat_xen_balloon_kick(struct pleat_xen_balloon *balloon)
 {
-    atomic_store(&balloon->pending, true);
+    atomic_store(&balloon->pending, 1);
     if (balloon->config.wake != NULL) {
         balloon->config.wake(balloon->config.context);
     }
@@ -110,7 +108,7 @@ static bool is_guest_stop(const struct stop *stop)
 static void follow_goal(struct pleat_xen_balloon *balloon)
 {
     const uint64_t wanted = pleat_xen_balloon_wanted_frames(balloon);
-    const bool freed = atomic_exchange(&balloon->memory_changed, false);
+    const bool freed = atomic_exchange(&balloon->memory_changed, 0) != 0;
     if (wanted != balloon->last_goal) {
         balloon->last_goal = wanted;
         balloon->reached_said = false;
@@ -173,7 +171,7 @@ enum pleat_xen_wake pleat_xen_balloon_step(struct pleat_xen_balloon *balloon, ui
     enum outcome outcome;
     balloon->statistics.steps++;
     balloon->wake.set = false;
-    atomic_store(&balloon->pending, false);
+    atomic_store(&balloon->pending, 0);
     balloon->now_ns =
         has_clock(balloon) ? balloon->config.memory->ops->clock_ns(balloon->config.memory->context) : 0;
     balloon->budget = DEFAULT_BUDGET_BYTES;
@@ -189,7 +187,7 @@ enum pleat_xen_wake pleat_xen_balloon_step(struct pleat_xen_balloon *balloon, ui
     if (outcome == MUST_WAIT) {
         pleat_xen_balloon_wait_for(balloon, &balloon->pause);
     }
-    if (outcome == DONE_SOMETHING || atomic_load(&balloon->pending)) {
+    if (outcome == DONE_SOMETHING || atomic_load(&balloon->pending) != 0) {
         return PLEAT_XEN_WAKE_NOW;
     }
     return balloon->wake.set ? PLEAT_XEN_WAKE_AT_TIME : PLEAT_XEN_WAKE_ON_EVENT;
@@ -229,7 +227,7 @@ uint64_t pleat_xen_balloon_release(struct pleat_xen_balloon *balloon, uint64_t f
 
 void pleat_xen_balloon_memory_changed(struct pleat_xen_balloon *balloon)
 {
-    atomic_store(&balloon->memory_changed, true);
+    atomic_store(&balloon->memory_changed, 1);
     pleat_xen_balloon_kick(balloon);
 }
 
@@ -347,7 +345,7 @@ int pleat_xen_balloon_create(const struct pleat_xen_balloon_config *config,
         return PLEAT_E_UNSUPPORTED;
     }
     struct pleat_xen_balloon *balloon = config->storage;
-    memset(balloon, 0, layout.bytes);
+    __builtin_memset(balloon, 0, layout.bytes);
     balloon->config = *config;
     fill_in(&balloon->config);
     place(balloon, &layout);

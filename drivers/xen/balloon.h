@@ -116,9 +116,9 @@ struct pleat_xen_balloon {
     _Atomic uint64_t posted_target; /**< bytes, by set_target(); NOWHERE: none */
     _Atomic uint64_t posted_release;
     _Atomic uint64_t release_requests;
-    _Atomic uint64_t releasable; /**< frames that release() may promise */
-    _Atomic bool memory_changed;
-    _Atomic bool pending; /**< something was posted since the last step began */
+    _Atomic uint64_t releasable;     /**< frames that release() may promise */
+    _Atomic uint32_t memory_changed; /**< a word: not every CPU exchanges less */
+    _Atomic uint32_t pending;        /**< something was posted since the last step began */
 
     /* The store. */
     int watch; /**< negative: there is none */

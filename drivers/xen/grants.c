@@ -4,7 +4,6 @@
  * written; it is taken back by compare-and-swap of the same word, because a peer's mapping sets flags there
  * at any moment. Free references are a list through an array of the instance: the peer can't write that.
  */
-#include <string.h>
 
 #include <pleat/memory_ops.h>
 #include <pleat/port.h>
@@ -59,14 +58,14 @@ static entry_word make_word(uint16_t flags, uint16_t domain)
 {
     const uint16_t parts[2] = {flags, domain};
     entry_word word;
-    memcpy(&word, parts, sizeof(word));
+    __builtin_memcpy(&word, parts, sizeof(word));
     return word;
 }
 
 static uint16_t flags_of(entry_word word)
 {
     uint16_t flags;
-    memcpy(&flags, &word, sizeof(flags));
+    __builtin_memcpy(&flags, &word, sizeof(flags));
     return flags;
 }
 
@@ -309,7 +308,7 @@ int pleat_xen_grants_create(const struct pleat_xen_grants_config *config, struct
         return PLEAT_E_INVALID;
     }
     struct pleat_xen_grants *grants = config->storage;
-    memset(grants, 0, sizeof(*grants));
+    __builtin_memset(grants, 0, sizeof(*grants));
     grants->config = *config;
     if (config->name == NULL) {
         grants->config.name = "xen-grants";

@@ -10,7 +10,6 @@
  * them needs as soon as there is a place for a request: so it is after a reconnection, too.
  */
 #include <stdatomic.h>
-#include <string.h>
 
 #include <pleat/memory_ops.h>
 #include <pleat/port.h>
@@ -252,9 +251,9 @@ static void enqueue(struct pleat_xen_store *store, const void *data, size_t byte
 {
     const size_t to = (store->queue_first + store->queue_bytes) % QUEUE_BYTES;
     const size_t run = bytes < QUEUE_BYTES - to ? bytes : QUEUE_BYTES - to;
-    memcpy(&store->queue[to], data, run);
+    __builtin_memcpy(&store->queue[to], data, run);
     if (bytes > run) {
-        memcpy(store->queue, (const uint8_t *)data + run, bytes - run);
+        __builtin_memcpy(store->queue, (const uint8_t *)data + run, bytes - run);
     }
     store->queue_bytes += (uint32_t)bytes;
 }
@@ -598,7 +597,7 @@ static uint32_t push(struct pleat_xen_store *store)
     while (moved < most) {
         const uint32_t to = (store->produced + moved) % RING;
         const uint32_t run = least(least(most - moved, RING - to), QUEUE_BYTES - store->queue_first);
-        memcpy(&store->page->requests[to], &store->queue[store->queue_first], run);
+        __builtin_memcpy(&store->page->requests[to], &store->queue[store->queue_first], run);
         store->queue_first = (store->queue_first + run) % QUEUE_BYTES;
         store->queue_bytes -= run;
         moved += run;
@@ -618,8 +617,8 @@ static uint32_t copy_in(struct pleat_xen_store *store, void *to, uint32_t most, 
     const uint32_t bytes = least(most, available);
     const uint32_t from = store->consumed % RING;
     const uint32_t run = least(bytes, RING - from);
-    memcpy(to, &store->page->responses[from], run);
-    memcpy((uint8_t *)to + run, store->page->responses, bytes - run);
+    __builtin_memcpy(to, &store->page->responses[from], run);
+    __builtin_memcpy((uint8_t *)to + run, store->page->responses, bytes - run);
     store->consumed += bytes;
     store->have += bytes;
     return bytes;
@@ -799,7 +798,7 @@ int pleat_xen_store_create(const struct pleat_xen_store_config *config, struct p
         return PLEAT_E_NOT_FOUND;
     }
     struct pleat_xen_store *store = config->storage;
-    memset(store, 0, pleat_xen_store_storage_bytes(config->requests_max, config->watches_max));
+    __builtin_memset(store, 0, pleat_xen_store_storage_bytes(config->requests_max, config->watches_max));
     store->config = *config;
     store->config.requests_max = places(config->requests_max);
     store->config.watches_max = places(config->watches_max);
