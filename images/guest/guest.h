@@ -17,6 +17,7 @@
 #include "ports/bare/platform.h"
 
 #include "blocks.h"
+#include "domain.h"
 #include "fill.h"
 #include "held.h"
 #include "options.h"
@@ -57,6 +58,7 @@ struct guest {
     struct pleat_resource areas[PLATFORM_AREAS];
     struct device devices[GUEST_DEVICES];
     unsigned device_count;
+    struct domain domain;
     unsigned owner;         /* of what the drivers need */
     uint64_t used_at_boot;  /* frames */
     uint64_t boot_frames;   /* online before anything was plugged */

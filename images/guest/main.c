@@ -25,8 +25,13 @@ static void log_line(void *context, enum pleat_log_level level, const char *line
 
 static uint64_t reclaim(void *context, unsigned node, uint64_t frames)
 {
+    struct guest *guest = context;
+    const uint64_t freed = held_reclaim(&guest->held, frames);
+
     (void)node;
-    return held_reclaim(&((struct guest *)context)->held, frames);
+    if (freed < frames)
+        domain_is_short(&guest->domain, frames - freed);
+    return freed;
 }
 
 static int make_core(struct guest *guest)
@@ -147,7 +152,8 @@ bool guest_check(struct guest *guest)
     pleat_drain(&guest->core);
     const uint64_t used = pleat_online_frames(&guest->core) - pleat_free_frames(&guest->core);
     const uint64_t known = guest->used_at_boot + guest->driver_frames + held_table_frames(&guest->held) +
-                           sums.held_frames[0] + sums.held_frames[1] + sums.held_frames[2];
+                           domain_metadata_frames(&guest->domain) + sums.held_frames[0] +
+                           sums.held_frames[1] + sums.held_frames[2];
     if (used != known) {
         print("guest: %lu frames are in use, %lu are known: some are lost or doubled\n", used, known);
         good = false;
@@ -160,7 +166,7 @@ bool guest_check(struct guest *guest)
           "checked, %lu wrong\n",
           sums.allocations, sums.frees, sums.refused, sums.migrated_frames, sums.reclaimed_frames,
           sums.checked, sums.wrong);
-    return drivers_are_valid(guest) && good;
+    return drivers_are_valid(guest) && domain_is_valid(&guest->domain) && good;
 }
 
 int image_main(void)

@@ -283,8 +283,9 @@ static int read_workload(struct reader *reader, char *text)
 
 static int read_tests(struct reader *reader, char *text)
 {
-    static const char *const names[] = {"core",       "cpus",       "device",     "faults",
-                                        "xen-memory", "xen-events", "xen-grants", "all"};
+    static const char *const names[] = {
+        "core",       "cpus",       "device",      "faults",          "xen-memory",
+        "xen-events", "xen-grants", "xen-balloon", "xen-unpopulated", "all"};
 
     reader->options.mode = MODE_TEST;
     do {
@@ -293,7 +294,9 @@ static int read_tests(struct reader *reader, char *text)
         const char *value = next_item(&text, &key);
         if (*value || !is_choice(key, names, COUNT(names), &choice))
             return complain(reader, "test",
-                            "core, cpus, device, faults, xen-memory, xen-events, xen-grants or all", key);
+                            "core, cpus, device, faults, xen-memory, xen-events, xen-grants, xen-balloon, "
+                            "xen-unpopulated or all",
+                            key);
         reader->options.tests |= choice == COUNT(names) - 1 ? (unsigned)TEST_ALL : 1u << choice;
     } while (*text);
     return PLEAT_OK;
@@ -335,6 +338,22 @@ static int read_floor(struct reader *reader, const char *value)
     return PLEAT_OK;
 }
 
+/* DOMAIN:FIRST:COUNT */
+static int read_grants(struct reader *reader, const char *value)
+{
+    struct guest_options *options = &reader->options;
+    const char *end = read_number(value, &options->grants_domain);
+
+    if (end && *end == ':')
+        end = read_number(end + 1, &options->grants_first);
+    else
+        end = NULL;
+    if (!end || *end != ':' || !is_number(end + 1, 1, OPTION_GRANTS, &options->grants_count) ||
+        options->grants_domain >= PLEAT_XEN_DOMAIN_SELF || options->grants_first > UINT32_MAX - OPTION_GRANTS)
+        return complain(reader, "grants", "DOMAIN:FIRST:COUNT, a count from 1 to 1024", value);
+    return PLEAT_OK;
+}
+
 static int read_word(struct reader *reader, char *word)
 {
     static const char *const modes[] = {"run", "test", "bench", "stray"};
@@ -362,9 +381,18 @@ static int read_word(struct reader *reader, char *word)
         return read_policy(reader, value);
     if (is_same(word, "floor"))
         return read_floor(reader, value);
+    if (is_same(word, "grants"))
+        return read_grants(reader, value);
     if (is_same(word, "fill")) {
         if (!is_size(value, &options->fill_bytes) || !options->fill_bytes)
             return complain(reader, word, "a size such as 512M", value);
+    } else if (is_same(word, "target")) {
+        if (!is_size(value, &options->target_bytes) || !options->target_bytes)
+            return complain(reader, word, "a size such as 96M", value);
+    } else if (is_same(word, "unpopulated")) {
+        if (!is_same(value, "off"))
+            return complain(reader, word, "off", value);
+        options->no_unpopulated = true;
     } else if (is_same(word, "free")) {
         if (!is_percent(value, &options->free_ppm))
             return complain(reader, word, percent_form, value);

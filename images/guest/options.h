@@ -26,6 +26,29 @@
  * online_kernel, online_movable, auto_movable, prefer_movable (online) floor=SIZE|off         of free memory
  * that a shrink leaves (64M) interrupts=msix|intx|none             at best (msix)
  *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (error)
+ *   run                               follows the devices until `q` comes from the console (the default)
+ *   test=GROUP[,GROUP]                TAP: core, cpus, device, faults, or all of these; under Xen also
+ *                                     xen-memory, xen-events, xen-grants, xen-balloon, xen-unpopulated
+ *   bench                             a table of what things cost here
+ *   stray                             touches unplugged memory and has to be stopped by the port
+ *   workload=synthetic[,KEY=VALUE]... as of `pleat run`: preset, fill, unmovable, reclaimable, orders,
+ *                                     lifetime, mean, long-mean, long-share, rate, cpus, remote-free,
+ *                                     speed=max, seed
+ *   fill=SIZE                         of objects, once the devices are at rest; then follows them
+ *   objects=movable|mixed|unmovable   what it fills with (movable)
+ *   free=PERCENT                      of the objects, at random, before it follows (50%)
+ *   policy=NAME[,ratio=N]             of what is plugged: online, offline, online_kernel, online_movable,
+ *                                     auto_movable, prefer_movable (online)
+ *   floor=SIZE|off                    of free memory that a shrink leaves (64M; the Xen balloon: 16M)
+ *   interrupts=msix|intx|none         at best (msix)
+ *   log=error|warning|info|debug      what of the core's and the drivers' lines is shown (error)
+ *
+ * Under Xen:
+ *
+ *   target=SIZE                       the balloon's, in place of one that a toolstack sets
+ *   unpopulated=off                   maps foreign pages into ballooned-out frames
+ *   grants=DOMAIN:FIRST:COUNT         maps what that domain grants by COUNT references from FIRST on (see
+ *                                     domain_grants.c; `gDOMAIN` and Enter on its console make it grant)
  */
 #ifndef PLEAT_IMAGES_GUEST_OPTIONS_H
 #define PLEAT_IMAGES_GUEST_OPTIONS_H
@@ -35,9 +58,11 @@
 #include <stdint.h>
 
 #include <pleat/pleat.h>
+#include <pleat/xen.h>
 
 #define OPTION_ORDERS  10u
 #define OPTION_MILLION 1000000u
+#define OPTION_GRANTS  1024u
 
 enum guest_mode { MODE_RUN = 0, MODE_TEST, MODE_BENCH, MODE_STRAY };
 enum guest_interrupts { INTERRUPTS_MSIX = 0, INTERRUPTS_INTX, INTERRUPTS_NONE };
@@ -53,6 +78,8 @@ enum {
     TEST_XEN_MEMORY = 1 << 4,
     TEST_XEN_EVENTS = 1 << 5,
     TEST_XEN_GRANTS = 1 << 6,
+    TEST_XEN_BALLOON = 1 << 7,
+    TEST_XEN_UNPOPULATED = 1 << 8,
 };
 
 struct workload_options {
@@ -81,6 +108,9 @@ struct guest_options {
     uint64_t floor_bytes; /**< 0: the driver's default; UINT64_MAX: off */
     enum guest_interrupts interrupts;
     bool tells_blocks;
+    uint64_t target_bytes;                              /**< of the Xen balloon; 0: none */
+    bool no_unpopulated;                                /**< foreign pages go where the guest's memory was */
+    uint64_t grants_domain, grants_first, grants_count; /**< to be mapped; count 0: nothing is */
     enum pleat_log_level log_level;
 };
 

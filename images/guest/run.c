@@ -137,11 +137,17 @@ static void say_filled(const struct guest *guest, bool *said)
 static void follow(struct guest *guest)
 {
     bool said_filled = false;
+    int byte;
 
-    while (platform_read() != 'q') {
+    while ((byte = platform_read()) != 'q' && guest->domain.end == DOMAIN_RUNS) {
+        domain_typed(&guest->domain, byte);
         platform_wake_begin();
         const uint64_t now_ns = platform_clock_ns();
         uint64_t next = devices_serve(guest, now_ns);
+        const uint64_t domain_next = domain_serve(&guest->domain, now_ns);
+        next = domain_next < next ? domain_next : next;
+        if (byte >= 0)
+            next = 0;
         if (guest->options.has_workload) {
             const uint64_t when = workload_run(&guest->workload, 0, now_ns, BATCH);
             next = when < next ? when : next;
@@ -167,6 +173,7 @@ int guest_run(struct guest *guest)
             return 1;
         }
     }
+    domain_begin(guest);
     if (guest->options.has_workload && start_workload(guest))
         return 1;
     if (guest->options.fill_bytes && fill(guest))
@@ -175,7 +182,9 @@ int guest_run(struct guest *guest)
     follow(guest);
     if (guest->options.has_workload)
         stop_workload(guest);
-    const bool good = guest_check(guest);
+    const bool stopped = domain_stop(&guest->domain), good = guest_check(guest) && stopped;
     print("guest: ended, %s\n", good ? "all is well" : "something was wrong");
+    if (good && guest->domain.end == DOMAIN_REBOOT)
+        platform_xen_reboot();
     return good ? 0 : 1;
 }

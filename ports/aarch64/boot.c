@@ -117,6 +117,10 @@ const struct pleat_xen *platform_xen(void)
     return NULL;
 }
 
+void platform_xen_reboot(void)
+{
+}
+
 int platform_xen_peer(struct xen_peer *peer, unsigned frames, uint64_t pfn, uint64_t table_pfn)
 {
     *peer = (struct xen_peer){.frames = frames, .pfn = pfn, .table_pfn = table_pfn};

@@ -130,4 +130,7 @@ void *platform_map_registers(uint64_t address, uint64_t bytes);
 /* The hypervisor that this machine is a domain of, ready for drivers; NULL: it isn't Xen. */
 const struct pleat_xen *platform_xen(void);
 
+/* Ends this domain such that the toolstack starts it anew. Returns where nobody could: dom0, no Xen. */
+void platform_xen_reboot(void);
+
 #endif

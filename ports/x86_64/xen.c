@@ -232,14 +232,32 @@ void xen_start(bool is_dom0)
           xen.store_page ? "a store" : "no store");
 }
 
-void xen_shutdown(unsigned code)
+static void shut_down(unsigned reason)
 {
-    struct sched_shutdown why = {.reason = code ? SHUTDOWN_crash : SHUTDOWN_poweroff};
+    struct sched_shutdown why = {.reason = reason};
 
-    /* Dom0's end would be the whole machine's, by ways that say nothing of a code. */
-    if (!leaves || !xen.ops || xen.is_dom0)
-        return;
-    print("xen: ends with code %u\n", code);
     xen_console_flush();
     (void)xen_sched_op(SCHEDOP_shutdown, &why);
+}
+
+/* Dom0's end would be the whole machine's, by ways that say nothing of a code. */
+static bool can_shut_down(void)
+{
+    return leaves && xen.ops && !xen.is_dom0;
+}
+
+void xen_shutdown(unsigned code)
+{
+    if (!can_shut_down())
+        return;
+    print("xen: ends with code %u\n", code);
+    shut_down(code ? SHUTDOWN_crash : SHUTDOWN_poweroff);
+}
+
+void platform_xen_reboot(void)
+{
+    if (!can_shut_down())
+        return;
+    print("xen: ends to be started anew\n");
+    shut_down(SHUTDOWN_reboot);
 }
