@@ -117,8 +117,8 @@ struct pleat_xen_balloon {
     _Atomic uint64_t posted_release;
     _Atomic uint64_t release_requests;
     _Atomic uint64_t releasable;     /**< frames that release() may promise */
-    _Atomic uint32_t memory_changed; /**< a word: not every CPU exchanges less */
-    _Atomic uint32_t pending;        /**< something was posted since the last step began */
+    _Atomic uint32_t memory_changed; /**< not 0: it has; a byte would need a library on some targets */
+    _Atomic bool pending;            /**< something was posted since the last step began */
 
     /* The store. */
     int watch; /**< negative: there is none */
