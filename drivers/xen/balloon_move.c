@@ -21,6 +21,19 @@ static void clear(struct pleat_xen_balloon *balloon, uint64_t pfn, uint64_t fram
     }
 }
 
+/* Of frames of an added block whose bits are set, some may have been given by its going online: the others
+ * are given one by one. In a block that isn't online they are given when it goes online. */
+static void give_rest(struct pleat_xen_balloon *balloon, uint64_t pfn, uint64_t frames)
+{
+    const struct pleat_memory *memory = balloon->config.memory;
+    if (frames == 1 || !pleat_xen_balloon_online_block(balloon, pleat_xen_balloon_index(balloon, pfn))) {
+        return;
+    }
+    for (uint64_t at = pfn; at < pfn + frames; at++) {
+        (void)memory->ops->give(memory->context, &balloon->owner, at * FRAME_BYTES, FRAME_BYTES);
+    }
+}
+
 /* Held frames of one block go to the guest. */
 static void give_run(struct pleat_xen_balloon *balloon, uint64_t pfn, uint64_t frames)
 {
@@ -29,8 +42,9 @@ static void give_run(struct pleat_xen_balloon *balloon, uint64_t pfn, uint64_t f
     const uint64_t index = pleat_xen_balloon_index(balloon, pfn);
     pleat_xen_balloon_mark(balloon, index, frames, FRAME_GUESTS);
     const int error = memory->ops->give(memory->context, owner, pfn * FRAME_BYTES, frames * FRAME_BYTES);
-    /* An added block that isn't online: its frames are given when it goes online. */
-    if (error < 0 && (owner == NULL || error != PLEAT_E_STATE)) {
+    if (error == PLEAT_E_STATE && owner != NULL) {
+        give_rest(balloon, pfn, frames);
+    } else if (error < 0) {
         pleat_xen_balloon_mark(balloon, index, frames, FRAME_HELD);
         balloon->pieces_only = balloon->pieces_only || error == PLEAT_E_UNSUPPORTED;
     }
