@@ -143,11 +143,8 @@ static void say_fall_back(struct pleat_xen_grants *grants)
 {
     if (!grants->fall_back_said) {
         grants->fall_back_said = true;
-        pleat_xen_log(
-            grants->config.memory, PLEAT_LOG_WARNING, grants->config.name,
-            grants->config.holes.alloc == NULL
-                ? "there are no unpopulated frames: foreign ones are mapped into memory that is ballooned out"
-                : "unpopulated frames are out: foreign ones are mapped into memory that is ballooned out");
+        pleat_xen_log(grants->config.memory, PLEAT_LOG_WARNING, grants->config.name,
+                      "no unpopulated frame is left: foreign ones are mapped into memory ballooned out");
     }
 }
 
