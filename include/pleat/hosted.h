@@ -129,6 +129,10 @@ struct pleat_hosted_config {
     /** Hears of a touch, in the signal handler, and leaves it with siglongjmp(). If it returns, or is NULL,
      * the line and a backtrace are printed and the process ends by abort(). */
     void (*touched)(void *context, const struct pleat_hosted_touch *touch);
+    /** Memory that comes on demand: hears of a touch before anybody else. True: the frame is accessible now,
+     * and the touch is to be repeated. In the signal handler, so it calls what may be called there. NULL: no
+     * memory comes so. */
+    bool (*bring)(void *context, uint64_t pfn, bool write);
     void *context; /**< handed to all of these */
 };
 

@@ -125,8 +125,15 @@ static void handle(int signal_number, siginfo_t *info, void *ucontext)
     /* A signal that somebody sent has no address. */
     for (unsigned i = 0; i < GUESTS && info->si_code > 0; i++) {
         struct pleat_hosted *hosted = atomic_load_explicit(&guests[i], memory_order_acquire);
-        if (hosted && address - (uintptr_t)hosted->memory < hosted->bytes)
-            name_touch(hosted, address - (uintptr_t)hosted->memory, signal_number, ucontext);
+        if (!hosted || address - (uintptr_t)hosted->memory >= hosted->bytes)
+            continue;
+        const uint64_t offset = address - (uintptr_t)hosted->memory;
+        if (hosted->config.bring &&
+            hosted->config.bring(hosted->config.context,
+                                 hosted->config.first_pfn + (offset >> hosted->config.frame_shift),
+                                 was_write(ucontext)))
+            return;
+        name_touch(hosted, offset, signal_number, ucontext);
     }
     pass_on(signal_number, info, ucontext);
 }
