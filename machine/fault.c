@@ -42,7 +42,8 @@ static const struct {
                                               "while a request is with the device, the host asks for another "
                                               "size: size=, or half of what is requested"},
     [PLEAT_FAULT_HOST_OUT_OF_MEMORY] = {"host-out-of-memory", OF_A_DEVICE,
-                                        "the host has no memory for blocks that are plugged"},
+                                        "the host has no memory for blocks that are plugged, or pages for "
+                                        "frames that a Xen guest populates"},
     [PLEAT_FAULT_HOST_OUT_OF_MAPPINGS] = {"host-out-of-mappings", OF_A_DEVICE,
                                           "the host can't map one more piece, or unmap it"},
     [PLEAT_FAULT_HOST_DISCARD_FAILS] = {"host-discard-fails", OF_A_DEVICE,
@@ -59,6 +60,15 @@ static const struct {
                                           "the guest refuses a device_del"},
     [PLEAT_FAULT_FRAME_TORN] = {"frame-torn", 0, "a word of a frame that the workload holds changes"},
     [PLEAT_FAULT_FRAME_LOST] = {"frame-lost", 0, "the workload forgets frames that it holds"},
+    [PLEAT_FAULT_XEN_POPULATE_PARTIAL] = {"xen-populate-partial", HAS_SIZE,
+                                          "Xen populates less than it is asked for: size=, or half"},
+    [PLEAT_FAULT_XEN_HYPERCALL_FAILS] = {"xen-hypercall-fails", 0,
+                                         "a hypercall for memory or grants returns an error"},
+    [PLEAT_FAULT_XEN_STORE_GONE] = {"xen-store-gone", 0, "XenStore takes no requests and sends nothing"},
+    [PLEAT_FAULT_XEN_STORE_SLOW] = {"xen-store-slow", 0, "XenStore takes and sends one byte at a time"},
+    [PLEAT_FAULT_XEN_STORE_AGAIN] = {"xen-store-again", 0, "XenStore answers a request with EAGAIN"},
+    [PLEAT_FAULT_XEN_STORE_GARBAGE] = {"xen-store-garbage", 0,
+                                       "XenStore answers a request with what isn't its protocol"},
 };
 
 /* The last two rows are only for faults with the flag. */
@@ -75,7 +85,7 @@ static const struct pleat_option_key parameter_keys[] = {
      .minimum = 1,
      .help = "for so long after the first failure"},
     {.name = "device", .type = PLEAT_OPTION_STRING, .help = "only at this device"},
-    {.name = "size", .type = PLEAT_OPTION_SIZE, .help = "the size that is asked for then"},
+    {.name = "size", .type = PLEAT_OPTION_SIZE, .help = "the size that is asked for, or populated, then"},
 };
 
 enum { KEYS = sizeof parameter_keys / sizeof parameter_keys[0] };
@@ -92,7 +102,7 @@ bool pleat_fault_is_of_a_device(enum pleat_fault_place place)
 
 static int refuse_name(const char *name, struct pleat_message *message)
 {
-    char quoted[PLEAT_QUOTE_BYTES], names[400];
+    char quoted[PLEAT_QUOTE_BYTES], names[800];
     size_t used = 0;
 
     for (unsigned i = 0; i < PLEAT_FAULT_PLACES && used < sizeof names; i++)
