@@ -111,15 +111,16 @@ static int read_memory(struct pleat_machine_config *config, const char *text, st
 static int check_accelerator(const char *option, const char *name, size_t length,
                              struct pleat_message *message)
 {
-    static const char *const known[] = {"tcg", "kvm", "hvf", "hax", "nvmm", "whpx", "qtest"};
+    static const char *const known[] = {"tcg", "kvm", "hvf", "hax", "nvmm", "whpx", "qtest", "xen"};
     char quoted[PLEAT_QUOTE_BYTES];
 
     for (size_t i = 0; i < COUNT(known); i++)
         if (strlen(known[i]) == length && !strncmp(name, known[i], length))
             return PLEAT_OK;
-    return pleat_message_set(message, PLEAT_E_INVALID,
-                             "%s: invalid accelerator %s, expected tcg, kvm, hvf, hax, nvmm, whpx or qtest",
-                             option, pleat_quote(quoted, name));
+    return pleat_message_set(
+        message, PLEAT_E_INVALID,
+        "%s: invalid accelerator %s, expected tcg, kvm, hvf, hax, nvmm, whpx, qtest or xen", option,
+        pleat_quote(quoted, name));
 }
 
 /* Of several, separated by colons, QEMU takes the first that works. */
@@ -194,12 +195,14 @@ static int read_machine(struct parse *parse, const char *text, struct pleat_mess
             parse->config->type = PLEAT_MACHINE_Q35;
         else if (!strcmp(type, "pc") || !strncmp(type, "pc-i440fx", 9))
             parse->config->type = PLEAT_MACHINE_PC;
+        else if (!strcmp(type, "xenpvh"))
+            parse->config->type = PLEAT_MACHINE_XENPVH;
         else {
             char quoted[PLEAT_QUOTE_BYTES];
             error = pleat_message_set(
                 message, PLEAT_E_INVALID,
-                "-machine: unsupported machine type %s, expected pc, q35, pc-i440fx-VERSION "
-                "or pc-q35-VERSION",
+                "-machine: unsupported machine type %s, expected pc, q35, pc-i440fx-VERSION, "
+                "pc-q35-VERSION or xenpvh",
                 pleat_quote(quoted, type));
         }
     }
@@ -1040,7 +1043,7 @@ static const struct {
      "[,unplugged-inaccessible=on|off|auto][,prealloc=on|off][,dynamic-memslots=off]\n"
      "[,fault=NAME[:after=N]...]",
      "a memory device"},
-    {"machine", "M", VALUE, read_machine, "pc|q35[,memory-backend=ID]",
+    {"machine", "M", VALUE, read_machine, "pc|q35|xenpvh[,memory-backend=ID]",
      "the layout of memory; default pc; -M is the same"},
     {"monitor", NULL, ONCE, read_monitor, "stdio|none", "the monitor's prompt"},
     {"qmp", NULL, ONCE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},

@@ -36,8 +36,11 @@
 #define PLEAT_MACHINE_MEMORY_BYTES_MAX (UINT64_C(1) << 45)
 
 enum pleat_machine_type {
-    PLEAT_MACHINE_PC = 0, /**< QEMU's default, i440FX: 3 GiB of 4 lie below 4 GiB */
-    PLEAT_MACHINE_Q35 = 1 /**< 2 GiB of 4 lie below 4 GiB */
+    PLEAT_MACHINE_PC = 0,  /**< QEMU's default, i440FX: 3 GiB of 4 lie below 4 GiB */
+    PLEAT_MACHINE_Q35 = 1, /**< 2 GiB of 4 lie below 4 GiB */
+    /** A guest on Xen, laid out as pc: its memory is a balloon's, from -m to maxmem=. Beyond the area for
+     * memory devices there is a range of addresses for what it grows by. */
+    PLEAT_MACHINE_XENPVH = 2
 };
 
 enum pleat_backend_kind {

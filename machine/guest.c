@@ -51,6 +51,7 @@ struct pleat_guest {
     struct pleat_listener listener;
     struct guest_driver drivers[PLEAT_MACHINE_DEVICES_MAX];
     unsigned driver_count;
+    struct pleat_guest_xen *xen; /* NULL: not on Xen */
     struct pleat_workload *workload;
     unsigned owner;     /* of what the drivers need */
     unsigned dma_owner; /* of what is pinned */
@@ -180,6 +181,8 @@ static uint64_t reclaim(void *context, unsigned node, uint64_t frames)
     const struct pleat_guest *guest = context;
 
     (void)node;
+    if (guest->xen)
+        pleat_guest_xen_release(guest->xen, frames);
     return guest->workload ? pleat_workload_reclaim(guest->workload, frames) : 0;
 }
 
@@ -349,6 +352,16 @@ static void release(struct pleat_guest *guest, uint64_t *pfn, unsigned order)
 static void *pointer(const struct pleat_guest *guest, uint64_t pfn)
 {
     return guest->machine->space.base + (pfn << FRAME_SHIFT);
+}
+
+void *pleat_guest_storage(struct pleat_guest *guest, size_t bytes)
+{
+    uint64_t pfn;
+    unsigned order;
+
+    if (allocate(guest, bytes, &pfn, &order))
+        return NULL;
+    return memset(pointer(guest, pfn), 0, FRAME_BYTES << order);
 }
 
 static int make_driver(struct pleat_guest *guest, struct guest_driver *driver)
@@ -552,6 +565,10 @@ uint64_t pleat_guest_service(struct pleat_guest *guest, bool running)
         const uint64_t when = serve_driver(guest, &guest->drivers[i]);
         next = when < next ? when : next;
     }
+    if (guest->xen) {
+        const uint64_t when = pleat_guest_xen_service(guest->xen, running);
+        next = when < next ? when : next;
+    }
     serve_leavers(guest);
     if (now >= guest->next_chore_ns) {
         guest->next_chore_ns = now + CHORE_INTERVAL_NS;
@@ -580,6 +597,8 @@ void pleat_guest_memory_changed(struct pleat_guest *guest)
         pleat_virtio_mem_driver_memory_changed(guest->drivers[i].driver);
         guest->drivers[i].wake = PLEAT_VIRTIO_MEM_WAKE_NOW;
     }
+    if (guest->xen)
+        pleat_guest_xen_memory_changed(guest->xen);
 }
 
 bool pleat_guest_is_settled(struct pleat_guest *guest)
@@ -587,7 +606,7 @@ bool pleat_guest_is_settled(struct pleat_guest *guest)
     for (unsigned i = 0; i < guest->driver_count; i++)
         if (!is_settled(&guest->drivers[i]))
             return false;
-    return true;
+    return !guest->xen || pleat_guest_xen_is_settled(guest->xen);
 }
 
 int pleat_guest_driver_info(struct pleat_guest *guest, const struct pleat_device_slot *slot,
@@ -631,6 +650,16 @@ int pleat_guest_driver_info(struct pleat_guest *guest, const struct pleat_device
     info->last_step_ns = driver->last_step_ns;
     info->last_moved_bytes = driver->last_moved_bytes;
     return PLEAT_OK;
+}
+
+const struct pleat_memory *pleat_guest_memory(struct pleat_guest *guest)
+{
+    return &guest->memory;
+}
+
+struct pleat_guest_xen *pleat_guest_xen(struct pleat_guest *guest)
+{
+    return guest->xen;
 }
 
 struct pleat *pleat_guest_core(struct pleat_guest *guest)
@@ -728,6 +757,11 @@ int pleat_guest_boot(struct pleat_machine *machine, struct pleat_message *messag
     int error = make_port(guest, message);
     if (!error)
         error = make_core(guest, message);
+    if (!error && machine->xen.guest) {
+        error = pleat_guest_xen_create(machine, &guest->xen);
+        if (error)
+            pleat_message_set(message, error, "guest: %s", pleat_error_text(error));
+    }
     if (!error)
         error = make_workload(guest, message);
     if (error) {
@@ -750,6 +784,7 @@ void pleat_guest_end(struct pleat_machine *machine)
         return;
     machine->guest = NULL;
     pleat_workload_destroy(guest->workload);
+    pleat_guest_xen_destroy(guest->xen);
     pleat_hosted_destroy(guest->hosted);
     free(guest);
 }

@@ -38,6 +38,14 @@ static const struct pleat_backend_config *backend_of(const struct pleat_machine_
     return id[0] ? pleat_machine_config_backend(config, id) : NULL;
 }
 
+/* Xen brings this memory; here is only where it lies. */
+static int note_piece(struct pleat_guest_memory_space *space, uint64_t start, uint64_t bytes, unsigned node)
+{
+    space->piece[space->piece_count++] =
+        (struct pleat_guest_memory_piece){.start = start, .bytes = bytes, .node = node};
+    return PLEAT_OK;
+}
+
 static int open_piece(const struct pleat_machine_config *config, struct pleat_guest_memory_space *space,
                       uint64_t start, uint64_t bytes, unsigned node, bool cut, struct pleat_message *message)
 {
@@ -46,6 +54,8 @@ static int open_piece(const struct pleat_machine_config *config, struct pleat_gu
     struct pleat_memory_backend_config open = {.kind = PLEAT_MEMORY_BACKEND_MEMFD, .name = "pleat-ram"};
     char why[256] = "";
 
+    if (config->type == PLEAT_MACHINE_XENPVH)
+        return note_piece(space, start, bytes, node);
     if (backend)
         pleat_guest_memory_backend_config(backend, &open);
     if (cut && open.kind == PLEAT_MEMORY_BACKEND_FILE)
@@ -116,7 +126,8 @@ int pleat_guest_memory_create(const struct pleat_machine_config *config, const s
 void pleat_guest_memory_destroy(struct pleat_guest_memory_space *space)
 {
     for (unsigned i = 0; i < space->piece_count; i++)
-        pleat_memory_backend_close(&space->piece[i].backend);
+        if (space->piece[i].backend.ops)
+            pleat_memory_backend_close(&space->piece[i].backend);
     pleat_memory_backend_release(space->base, space->bytes);
     memset(space, 0, sizeof *space);
 }

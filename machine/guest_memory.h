@@ -31,7 +31,8 @@ struct pleat_guest_memory_space {
     struct pleat_guest_memory_piece piece[PLEAT_GUEST_MEMORY_PIECES];
 };
 
-/** Reserves the addresses and brings boot RAM. Errors: what the message says. */
+/** Reserves the addresses and brings boot RAM; of a guest on Xen, only the addresses. Errors: what the
+ * message says. */
 int pleat_guest_memory_create(const struct pleat_machine_config *config, const struct pleat_layout *layout,
                               struct pleat_guest_memory_space *space, struct pleat_message *message);
 

@@ -56,6 +56,16 @@ int pleat_layout_make(enum pleat_machine_type type, uint64_t ram_bytes, uint64_t
         layout->device_area_bytes = layout->device_total_bytes + slots * PLEAT_GIB;
         layout->end = layout->device_area_start + layout->device_area_bytes;
     }
+    if (type == PLEAT_MACHINE_XENPVH && layout->device_total_bytes) {
+        layout->growth_start = round_up(layout->end, PLEAT_LAYOUT_BLOCK_BYTES);
+        layout->growth_bytes = round_up(layout->device_total_bytes, PLEAT_LAYOUT_BLOCK_BYTES);
+        layout->end = layout->growth_start + layout->growth_bytes;
+    }
+    if (type == PLEAT_MACHINE_XENPVH) {
+        layout->hole_start = round_up(layout->end > FOUR_GIB ? layout->end : FOUR_GIB, PLEAT_GIB);
+        layout->hole_bytes = PLEAT_GIB;
+        layout->end = layout->hole_start + layout->hole_bytes;
+    }
     return PLEAT_OK;
 }
 

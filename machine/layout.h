@@ -44,7 +44,11 @@ struct pleat_layout {
     uint64_t device_area_start;  /**< 0 if there is none */
     uint64_t device_area_bytes;  /**< 0: no memory devices */
     uint64_t device_total_bytes; /**< maxmem - size: what the regions of all devices may come to */
-    uint64_t end;                /**< first address beyond everything */
+    uint64_t growth_start;       /**< of a guest on Xen: where it grows over its boot RAM */
+    uint64_t growth_bytes;       /**< whole memory blocks; 0: it can't grow, or isn't on Xen */
+    uint64_t hole_start; /**< of a guest on Xen: addresses in which there is never memory of its own */
+    uint64_t hole_bytes; /**< 0: not on Xen */
+    uint64_t end;        /**< first address beyond everything */
 };
 
 /** A device that has its place. */

@@ -55,6 +55,7 @@ const char *pleat_machine_event_name(enum pleat_machine_event_kind kind)
         "RESUME",
         "SHUTDOWN",
         "GUEST_PANICKED",
+        "BALLOON_CHANGE",
         "PLEAT_DRIVER",
     };
 
@@ -76,7 +77,9 @@ void pleat_machine_tell(struct pleat_machine *machine, enum pleat_machine_event_
         memcpy(event.path, slot->path, sizeof event.path);
     if (kind != PLEAT_EVENT_DRIVER)
         pleat_machine_log(machine,
-                          kind == PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE ? PLEAT_LOG_DEBUG : PLEAT_LOG_INFO,
+                          kind == PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE || kind == PLEAT_EVENT_BALLOON_CHANGE
+                              ? PLEAT_LOG_DEBUG
+                              : PLEAT_LOG_INFO,
                           slot ? pleat_device_slot_name(slot) : "machine", "%s%s%s",
                           pleat_machine_event_name(kind), *reason ? ": " : "", reason);
     if (machine->listener.event)
@@ -348,6 +351,8 @@ static int make(struct pleat_machine *machine, struct pleat_message *message)
     pleat_clock_start(&machine->clock, config->deterministic);
     if (!error)
         error = pleat_guest_memory_create(config, &machine->layout, &machine->space, message);
+    if (!error && config->type == PLEAT_MACHINE_XENPVH)
+        error = pleat_xen_host_create(machine, message);
     if (!error)
         error = add_objects(machine, message);
     return error;
@@ -395,6 +400,7 @@ void pleat_machine_destroy(struct pleat_machine *machine)
         pleat_machine_remove_slot(machine, machine->slots[machine->slot_count - 1]);
     while (machine->backend_count)
         free(machine->backends[--machine->backend_count]);
+    pleat_xen_host_destroy(machine);
     pleat_guest_memory_destroy(&machine->space);
     pleat_operations_free(&machine->operations);
     pleat_recorder_destroy(machine->recorder);
@@ -596,7 +602,13 @@ static void reset_machine(void *context)
     }
     /* As QEMU has it: what the devices tell of their reset comes before, what the new guest does after. */
     pleat_machine_tell(machine, PLEAT_EVENT_RESET, NULL, 0, request->text);
-    request->error = pleat_guest_boot(machine, request->message);
+    if (machine->xen.guest) {
+        /* A domain that reboots is a new one. */
+        pleat_xen_host_destroy(machine);
+        request->error = pleat_xen_host_create(machine, request->message);
+    }
+    if (!request->error)
+        request->error = pleat_guest_boot(machine, request->message);
 }
 
 static void restart_guest(void *context)
@@ -639,6 +651,10 @@ int pleat_machine_system_reset(struct pleat_machine *machine, struct pleat_messa
 
 int pleat_machine_guest_restart(struct pleat_machine *machine, struct pleat_message *message)
 {
+    /* Who takes over by kexec doesn't learn which frames are holes. */
+    if (machine->config->type == PLEAT_MACHINE_XENPVH)
+        return pleat_message_set(message, PLEAT_E_UNSUPPORTED,
+                                 "a guest on Xen can't start again with its memory as it is");
     return boot_anew(machine, restart_guest, "guest-reset", message);
 }
 
@@ -939,6 +955,48 @@ int pleat_machine_guest_unpin(struct pleat_machine *machine, uint64_t number, st
     struct request request = {.bytes = number, .message = message};
 
     return call(machine, guest_unpin, &request);
+}
+
+/* ---- a guest on Xen ---- */
+
+static void set_balloon(void *context)
+{
+    struct request *request = context;
+
+    request->error =
+        request->machine->xen.guest
+            ? pleat_xen_host_set_target(request->machine, request->bytes, request->message)
+            : pleat_message_set(request->message, PLEAT_E_NOT_FOUND, "No balloon device has been activated");
+}
+
+int pleat_machine_balloon(struct pleat_machine *machine, uint64_t bytes, struct pleat_message *message)
+{
+    struct request request = {.bytes = bytes, .message = message};
+
+    return call(machine, set_balloon, &request);
+}
+
+static void exchange(void *context)
+{
+    struct request *request = context;
+
+    if (!there_is_a_guest(request))
+        return;
+    struct pleat_guest_xen *xen = pleat_guest_xen(request->machine->guest);
+    if (!xen)
+        request->error = pleat_message_set(request->message, PLEAT_E_NOT_FOUND, "the guest isn't on Xen");
+    else if (!request->frames || request->frames > UINT32_MAX)
+        request->error = pleat_message_set(request->message, PLEAT_E_INVALID, "expected a number of frames");
+    else
+        request->error = pleat_guest_xen_exchange(xen, (unsigned)request->frames, request->message);
+}
+
+int pleat_machine_guest_exchange(struct pleat_machine *machine, uint64_t frames,
+                                 struct pleat_message *message)
+{
+    struct request request = {.frames = frames, .message = message};
+
+    return call(machine, exchange, &request);
 }
 
 /* ---- faults ---- */

@@ -51,6 +51,8 @@ enum pleat_machine_event_kind {
     PLEAT_EVENT_SHUTDOWN,
     /** GUEST_PANICKED: reason says what was found: a torn, lost or doubled frame, a broken invariant. */
     PLEAT_EVENT_GUEST_PANICKED,
+    /** BALLOON_CHANGE: bytes (the guest's size now). Not rate-limited: that is QMP's. */
+    PLEAT_EVENT_BALLOON_CHANGE,
     /** Pleat's own: a driver has changed what it is doing, see pleat_machine_driver_info(): id, path. */
     PLEAT_EVENT_DRIVER,
     PLEAT_EVENT_KINDS
@@ -238,6 +240,26 @@ struct pleat_driver_info {
 };
 int pleat_machine_driver_info(struct pleat_machine *machine, const char *id, struct pleat_driver_info *info,
                               struct pleat_message *message);
+/** What there is of a balloon, and what it is doing. */
+struct pleat_balloon_info {
+    uint64_t actual_bytes; /**< the guest's size: "actual" of query-balloon */
+    uint64_t target_bytes; /**< what was asked for last */
+    uint64_t maximum_bytes;
+    uint64_t hole_bytes; /**< in the guest's map, with nothing behind them */
+    uint64_t lent_bytes; /**< of these, foreign frames are mapped into */
+    uint64_t added_bytes;
+    uint64_t decreases, populates; /**< hypercalls */
+    uint64_t decreased_frames, populated_frames;
+    uint64_t leaked_frames; /**< pages that the host counts as lost: 0, or something is broken */
+    uint64_t last_step_ns;  /**< how long the last change of size took, from request to rest */
+    bool bound, busy;
+    char state[32];
+    char reason[256];
+};
+/** Errors: NOT_FOUND, in QEMU's words: the machine has no balloon. */
+int pleat_machine_balloon_info(struct pleat_machine *machine, struct pleat_balloon_info *info,
+                               struct pleat_message *message);
+
 /** True when no driver has anything to do: each one has reached its request, or has said why it can't, or
  * the guest is paused. */
 bool pleat_machine_is_settled(struct pleat_machine *machine);
@@ -259,6 +281,18 @@ void pleat_machine_obstacles(struct pleat_machine *machine, uint64_t address, ui
  * NOT_FOUND: no such device. */
 int pleat_machine_set_requested_bytes(struct pleat_machine *machine, const char *id, uint64_t bytes,
                                       struct pleat_message *message);
+
+/** balloon BYTES: the guest is to have that size; it follows. Errors: NOT_FOUND (no balloon), INVALID (0, or
+ * more than maxmem). */
+int pleat_machine_balloon(struct pleat_machine *machine, uint64_t bytes, struct pleat_message *message);
+
+/**
+ * guest exchange FRAMES: a guest on Xen maps so many frames of another domain by its grants, and grants as
+ * many of its own; both write, both look at what comes. Errors: NOT_FOUND (not on Xen), INVALID (none, or too
+ * many), NO_MEMORY, PROTOCOL (something else came through).
+ */
+int pleat_machine_guest_exchange(struct pleat_machine *machine, uint64_t frames,
+                                 struct pleat_message *message);
 
 /** object_add and object_del, device_add and device_del. `text` is the key=value form, the type first.
  * device_del is a request: DEVICE_DELETED or DEVICE_UNPLUG_GUEST_ERROR follows. */

@@ -102,6 +102,46 @@ int pleat_machine_driver_info(struct pleat_machine *machine, const char *id, str
     return answer_device(&question, message);
 }
 
+struct balloon_question {
+    struct pleat_machine *machine;
+    struct pleat_balloon_info *info;
+};
+
+static void ask_balloon(void *context)
+{
+    struct balloon_question *question = context;
+    const struct pleat_xen_host *host = &question->machine->xen;
+    struct pleat_balloon_info *info = question->info;
+    struct pleat_xen_domain_info domain;
+
+    memset(info, 0, sizeof *info);
+    snprintf(info->state, sizeof info->state, "none");
+    if (!host->guest)
+        return;
+    pleat_xen_domain_info(host->guest, &domain);
+    info->actual_bytes = domain.current_frames << FRAME_SHIFT;
+    info->target_bytes = host->target_bytes;
+    info->maximum_bytes = question->machine->config->maximum_bytes;
+    info->decreases = domain.decreases;
+    info->populates = domain.populates;
+    info->decreased_frames = domain.decreased_frames;
+    info->populated_frames = domain.populated_frames;
+    info->leaked_frames = domain.leaked_frames;
+    if (question->machine->guest && pleat_guest_xen(question->machine->guest))
+        pleat_guest_xen_info(pleat_guest_xen(question->machine->guest), info);
+}
+
+int pleat_machine_balloon_info(struct pleat_machine *machine, struct pleat_balloon_info *info,
+                               struct pleat_message *message)
+{
+    struct balloon_question question = {.machine = machine, .info = info};
+
+    if (machine->config->type != PLEAT_MACHINE_XENPVH)
+        return pleat_message_set(message, PLEAT_E_NOT_FOUND, "No balloon device has been activated");
+    pleat_threads_call(machine->threads, ask_balloon, &question);
+    return PLEAT_OK;
+}
+
 struct settled_question {
     struct pleat_machine *machine;
     bool settled;
@@ -202,6 +242,8 @@ static uint64_t end_of_memory(const struct pleat_machine *machine)
     uint64_t end = machine->layout.above_4g_bytes ? 4 * PLEAT_GIB + machine->layout.above_4g_bytes
                                                   : machine->layout.below_4g_bytes;
 
+    if (machine->layout.growth_bytes)
+        return machine->layout.growth_start + machine->layout.growth_bytes;
     if (machine->slot_count) {
         const struct pleat_device_slot *last = machine->slots[machine->slot_count - 1];
         end = last->address + last->bytes;
@@ -224,6 +266,9 @@ static void fill_block(const struct pleat_machine *machine, uint64_t number,
     block->plugged_frames = block->info.frames - block->info.absent_frames;
     if (block->info.state == PLEAT_BLOCK_NONE)
         block->plugged_frames = 0;
+    if (machine->xen.guest)
+        block->plugged_frames =
+            pleat_xen_domain_own_frames(machine->xen.guest, block->info.start_pfn, frames);
     for (unsigned i = 0; i < machine->slot_count; i++) {
         const struct pleat_device_slot *slot = machine->slots[i];
         if (address + PLEAT_LAYOUT_BLOCK_BYTES <= slot->address || address >= slot->address + slot->bytes)
@@ -369,6 +414,11 @@ static void build_tree(struct tree *tree, struct pleat_machine *machine)
             pieces[i].depth ? pleat_resource_find(&tree->root, pieces[i].start) : &tree->root;
         add_node(tree, parent, pieces[i].name, pieces[i].start, pieces[i].bytes);
     }
+    if (machine->layout.growth_bytes)
+        add_node(tree, &tree->root, "Xen balloon", machine->layout.growth_start,
+                 machine->layout.growth_bytes);
+    if (machine->layout.hole_bytes)
+        add_node(tree, &tree->root, "Unpopulated", machine->layout.hole_start, machine->layout.hole_bytes);
     for (unsigned i = 0; i < machine->slot_count; i++)
         add_node(tree, &tree->root, pleat_device_slot_name(machine->slots[i]), machine->slots[i]->address,
                  machine->slots[i]->bytes);

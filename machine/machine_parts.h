@@ -8,6 +8,8 @@
  *   guest_memory.c   addresses and boot RAM
  *   device_slot.c    a virtio-mem device, its registers, its host memory
  *   guest.c          a boot of the guest: core, drivers, workload
+ *   xen_host.c       of a machine on Xen: the hypervisor, the store and another domain
+ *   guest_xen.c      the guest's drivers for Xen
  *   threads.c        CPUs and the service thread, or one thread that plays them all
  *   recorder.c       sizes over time, and the map of blocks
  *
@@ -42,6 +44,8 @@
 #include "machine/operations.h"
 #include "machine/synthetic.h"
 #include "machine/workload.h"
+#include "machine/xen_hypervisor.h"
+#include "machine/xen_store.h"
 
 struct pleat_recorder;
 struct pleat_guest;
@@ -76,8 +80,24 @@ struct pleat_device_slot {
     uint64_t asked_ns;
 };
 
+/** Domains of a machine on Xen. The other one has memory at its first frames, and holes after these. */
+#define PLEAT_XEN_HOST_GUEST       1
+#define PLEAT_XEN_HOST_PEER        2
+#define PLEAT_XEN_HOST_PEER_FRAMES 1024u
+
+/** The host's side of a guest on Xen; on the service thread. */
+struct pleat_xen_host {
+    struct pleat_xen_hypervisor *hypervisor;
+    struct pleat_xen_store_server *store;
+    struct pleat_xen_domain *guest, *peer; /**< domains 1 and 2 */
+    uint64_t target_bytes;
+    uint64_t told_bytes; /**< of the last BALLOON_CHANGE */
+    uint64_t asked_ns;   /**< when the target was set */
+};
+
 struct pleat_machine {
     struct pleat_machine_config *config;
+    struct pleat_xen_host xen; /**< zero: not on Xen */
     struct pleat_layout layout;
     struct pleat_clock clock;
     struct pleat_faults *faults;
@@ -177,6 +197,36 @@ int pleat_guest_offline_begin(struct pleat_guest *guest, uint64_t pfn);
 int pleat_guest_offline_step(struct pleat_guest *guest);
 /** What stood in the way of the last attempt. */
 void pleat_guest_offline_look(struct pleat_guest *guest, struct pleat_look *look);
+
+/** Memory of the guest's own for a driver, zeroed, until the guest ends. NULL: there is none. */
+void *pleat_guest_storage(struct pleat_guest *guest, size_t bytes);
+const struct pleat_memory *pleat_guest_memory(struct pleat_guest *guest);
+
+/* --- xen_host.c; on the service thread --- */
+
+/** Makes the hypervisor, the domains and what is in the store, for a guest that isn't booted yet. */
+int pleat_xen_host_create(struct pleat_machine *machine, struct pleat_message *message);
+void pleat_xen_host_destroy(struct pleat_machine *machine);
+/** What `xl mem-set` does. Errors: INVALID. */
+int pleat_xen_host_set_target(struct pleat_machine *machine, uint64_t bytes, struct pleat_message *message);
+
+/* --- guest_xen.c; on the service thread --- */
+
+struct pleat_guest_xen;
+
+/** The drivers of a guest on Xen. Errors: those of the drivers. */
+int pleat_guest_xen_create(struct pleat_machine *machine, struct pleat_guest_xen **xen);
+void pleat_guest_xen_destroy(struct pleat_guest_xen *xen);
+/** A round of the store and, where the guest runs, of its drivers; returns when it wants the next one. */
+uint64_t pleat_guest_xen_service(struct pleat_guest_xen *xen, bool running);
+bool pleat_guest_xen_is_settled(const struct pleat_guest_xen *xen);
+void pleat_guest_xen_memory_changed(struct pleat_guest_xen *xen);
+/** The guest is short of frames; how many may come. Any thread. */
+uint64_t pleat_guest_xen_release(struct pleat_guest_xen *xen, uint64_t frames);
+void pleat_guest_xen_info(const struct pleat_guest_xen *xen, struct pleat_balloon_info *info);
+/** Grants frames to the other domain, maps as many of its own, and looks at what comes through. */
+int pleat_guest_xen_exchange(struct pleat_guest_xen *xen, unsigned frames, struct pleat_message *message);
+struct pleat_guest_xen *pleat_guest_xen(struct pleat_guest *guest);
 
 /* --- threads.c --- */
 

@@ -310,6 +310,13 @@ static int scenario_device_bytes(void *context, const char *device, uint64_t *by
     int error = pleat_machine_memory_device(monitor->machine, device, &info, message);
     if (!error)
         *bytes = info.size_bytes;
+    struct pleat_balloon_info balloon;
+    struct pleat_message none;
+    if (error == PLEAT_E_NOT_FOUND && !strcmp(device, "balloon") &&
+        !pleat_machine_balloon_info(monitor->machine, &balloon, &none)) {
+        *bytes = balloon.actual_bytes;
+        error = PLEAT_OK;
+    }
     return error;
 }
 

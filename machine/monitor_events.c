@@ -23,6 +23,8 @@ static json_t *event_data(const struct pleat_machine_event *event)
     case PLEAT_EVENT_RESET:
     case PLEAT_EVENT_SHUTDOWN:
         return json_pack("{s:b,s:s}", "guest", !strncmp(event->reason, "guest-", 6), "reason", event->reason);
+    case PLEAT_EVENT_BALLOON_CHANGE:
+        return json_pack("{s:I}", "actual", (json_int_t)event->bytes);
     case PLEAT_EVENT_GUEST_PANICKED:
         return json_pack("{s:s}", "action", "run");
     default:
@@ -43,10 +45,12 @@ json_t *pleat_event_json(const struct pleat_machine_event *event, uint64_t realt
     return result;
 }
 
-/* The device's path if the event's rate is limited, else NULL. */
+/* What the event's rate is limited by, a device's path or the event's name; else NULL. */
 static const char *limited_path(const json_t *event)
 {
     const char *name = json_string_value(json_object_get(event, "event"));
+    if (name && !strcmp(name, "BALLOON_CHANGE"))
+        return name;
     if (!name || strcmp(name, "MEMORY_DEVICE_SIZE_CHANGE"))
         return NULL;
     return json_string_value(json_object_get(json_object_get(event, "data"), "qom-path"));

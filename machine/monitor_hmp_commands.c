@@ -99,6 +99,16 @@ static int run_device_del(struct pleat_control *control, const struct pleat_hmp_
     return pleat_machine_device_delete(control->machine, words->words[0], message);
 }
 
+/* A number alone means MiB, as with QEMU. */
+static int run_balloon(struct pleat_control *control, const struct pleat_hmp_words *words,
+                       struct pleat_hmp_output *output, struct pleat_message *message)
+{
+    (void)output;
+    uint64_t bytes;
+    const int error = pleat_parse_size(words->words[0], 1 << 20, &bytes, message);
+    return error ? error : pleat_machine_balloon(control->machine, bytes, message);
+}
+
 /* ---- the machine's life ---- */
 
 static int run_stop(struct pleat_control *control, const struct pleat_hmp_words *words,
@@ -224,6 +234,21 @@ static int run_guest_unpin(struct pleat_control *control, const struct pleat_hmp
     return error ? error : pleat_machine_guest_unpin(control->machine, number, message);
 }
 
+static int run_guest_exchange(struct pleat_control *control, const struct pleat_hmp_words *words,
+                              struct pleat_hmp_output *output, struct pleat_message *message)
+{
+    uint64_t frames;
+    int error = pleat_parse_number(words->words[0], &frames, message);
+    if (error)
+        pleat_message_prefix(message, "frames: ");
+    else
+        error = pleat_machine_guest_exchange(control->machine, frames, message);
+    if (!error)
+        pleat_text_print(&output->text, "%llu frames were granted each way, and what came is right\n",
+                         (unsigned long long)frames);
+    return error;
+}
+
 static int run_fault_add(struct pleat_control *control, const struct pleat_hmp_words *words,
                          struct pleat_hmp_output *output, struct pleat_message *message)
 {
@@ -248,6 +273,11 @@ static int run_picture(struct pleat_control *control, const struct pleat_hmp_wor
 }
 
 static const struct pleat_hmp_command guest_commands[] = {
+    {.name = "exchange",
+     .arguments = {{PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_NOTHING, 0}},
+     .parameters = "frames",
+     .help = "on Xen: map frames of another domain, grant it as many, and look at what comes through",
+     .run = run_guest_exchange},
     {.name = "offline",
      .arguments = {{PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_BLOCK, 0}},
      .parameters = "memoryN",
@@ -278,6 +308,11 @@ static const struct pleat_hmp_command guest_commands[] = {
 };
 
 const struct pleat_hmp_command pleat_hmp_commands[] = {
+    {.name = "balloon",
+     .arguments = {{PLEAT_HMP_WORD, PLEAT_HMP_COMPLETE_NOTHING, 0}},
+     .parameters = "target",
+     .help = "request VM to change its memory allocation (in MB)",
+     .run = run_balloon},
     {.name = "cont|c", .parameters = "", .help = "resume emulation", .run = run_cont},
     {.name = "device_add",
      .arguments = {{PLEAT_HMP_OPTIONAL_REST, PLEAT_HMP_COMPLETE_DRIVER, 0}},

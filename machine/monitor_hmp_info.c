@@ -399,12 +399,49 @@ static void print_driver(struct pleat_hmp_output *output, uint64_t frame_bytes,
         (ull)info->timeouts, (ull)info->resets);
 }
 
+/* QEMU's words. */
+static int info_balloon(struct pleat_control *control, const struct pleat_hmp_words *words,
+                        struct pleat_hmp_output *output, struct pleat_message *message)
+{
+    (void)words;
+    struct pleat_balloon_info info;
+    const int error = pleat_machine_balloon_info(control->machine, &info, message);
+    if (!error)
+        pleat_text_print(&output->text, "balloon: actual=%llu\n", (ull)(info.actual_bytes >> 20));
+    return error;
+}
+
+static void print_balloon(struct pleat_hmp_output *output, const struct pleat_balloon_info *info)
+{
+    char actual[32], target[32], maximum[32], holes[32], added[32], time[32];
+    pleat_text_print(&output->text, "balloon: %s, %s of %s wanted, maximum %s\n", info->state,
+                     size_text(actual, info->actual_bytes), size_text(target, info->target_bytes),
+                     size_text(maximum, info->maximum_bytes));
+    if (info->reason[0])
+        pleat_text_print(&output->text, "  %s\n", info->reason);
+    pleat_text_print(&output->text, "  %s added, %s are holes, %llu frames leaked\n",
+                     size_text(added, info->added_bytes), size_text(holes, info->hole_bytes),
+                     (ull)info->leaked_frames);
+    pleat_text_print(&output->text,
+                     "  hypercalls: %llu for %llu frames out, %llu for %llu frames in; last change took %s\n",
+                     (ull)info->decreases, (ull)info->decreased_frames, (ull)info->populates,
+                     (ull)info->populated_frames, time_text(time, info->last_step_ns));
+}
+
 static int info_driver(struct pleat_control *control, const struct pleat_hmp_words *words,
                        struct pleat_hmp_output *output, struct pleat_message *message)
 {
     struct pleat_memory_device_info device;
     struct pleat_driver_info info;
     int error = PLEAT_OK;
+    struct pleat_balloon_info balloon;
+    struct pleat_message none;
+    const bool has_balloon = !pleat_machine_balloon_info(control->machine, &balloon, &none);
+    if (has_balloon && (!words->words[0] || !strcmp(words->words[0], "balloon"))) {
+        print_balloon(output, &balloon);
+        if (words->words[0])
+            return PLEAT_OK;
+    }
     if (words->words[0]) {
         error = pleat_machine_memory_device(control->machine, words->words[0], &device, message);
         if (!error)
@@ -530,6 +567,7 @@ static int info_faults(struct pleat_control *control, const struct pleat_hmp_wor
 }
 
 const struct pleat_hmp_command pleat_hmp_info_commands[] = {
+    {.name = "balloon", .parameters = "", .help = "show balloon information", .run = info_balloon},
     {.name = "blocks", .parameters = "", .help = "show memory blocks as a map", .run = info_blocks},
     {.name = "driver",
      .arguments = {{PLEAT_HMP_OPTIONAL_WORD, PLEAT_HMP_COMPLETE_DEVICE, 0}},

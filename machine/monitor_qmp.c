@@ -50,6 +50,8 @@ static const char *class_name(enum pleat_qmp_error_class class)
         return "CommandNotFound";
     case PLEAT_QMP_DEVICE_NOT_FOUND:
         return "DeviceNotFound";
+    case PLEAT_QMP_DEVICE_NOT_ACTIVE:
+        return "DeviceNotActive";
     case PLEAT_QMP_GENERIC_ERROR:
         break;
     }

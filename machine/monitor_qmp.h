@@ -16,11 +16,12 @@
 #include "machine/json_splitter.h"
 #include "machine/message.h"
 
-/** The classes that QEMU has left; the others have been GenericError since 1.2. */
+/** The classes that QEMU has left, but for KVMMissingCap; the others have been GenericError since 1.2. */
 enum pleat_qmp_error_class {
     PLEAT_QMP_GENERIC_ERROR = 0,
     PLEAT_QMP_COMMAND_NOT_FOUND,
-    PLEAT_QMP_DEVICE_NOT_FOUND
+    PLEAT_QMP_DEVICE_NOT_FOUND,
+    PLEAT_QMP_DEVICE_NOT_ACTIVE
 };
 
 /** Why a command was refused: becomes {"error": {"class": ..., "desc": ...}}. */

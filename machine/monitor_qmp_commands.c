@@ -99,6 +99,32 @@ static json_t *query_memory_size_summary(void *context, json_t *arguments, struc
                      (json_int_t)summary.plugged_bytes);
 }
 
+static json_t *refuse_balloon(int result, struct pleat_qmp_error *error)
+{
+    error->class = result == PLEAT_E_NOT_FOUND ? PLEAT_QMP_DEVICE_NOT_ACTIVE : PLEAT_QMP_GENERIC_ERROR;
+    return NULL;
+}
+
+static json_t *balloon(void *context, json_t *arguments, struct pleat_qmp_error *error)
+{
+    const struct pleat_control *control = context;
+    const json_int_t value = json_integer_value(json_object_get(arguments, "value"));
+    if (value <= 0)
+        return pleat_qmp_refuse(error, PLEAT_QMP_GENERIC_ERROR, "Parameter 'target' expects a size");
+    const int result = pleat_machine_balloon(control->machine, (uint64_t)value, &error->message);
+    return result ? refuse_balloon(result, error) : json_object();
+}
+
+static json_t *query_balloon(void *context, json_t *arguments, struct pleat_qmp_error *error)
+{
+    (void)arguments;
+    const struct pleat_control *control = context;
+    struct pleat_balloon_info info;
+    const int result = pleat_machine_balloon_info(control->machine, &info, &error->message);
+    return result ? refuse_balloon(result, error)
+                  : json_pack("{s:I}", "actual", (json_int_t)info.actual_bytes);
+}
+
 /* ---- objects and properties ---- */
 
 static bool append_property(void *context, const struct pleat_property *property)
@@ -337,6 +363,7 @@ static json_t *human_monitor_command(void *context, json_t *arguments, struct pl
 }
 
 const struct pleat_qmp_command pleat_qmp_commands[] = {
+    {.name = "balloon", .run = balloon, .arguments = {{"value", PLEAT_QMP_INTEGER, false}}},
     {.name = "cont", .run = cont},
     {.name = "device_add",
      .run = device_add,
@@ -363,6 +390,7 @@ const struct pleat_qmp_command pleat_qmp_commands[] = {
      .arguments = {{"path", PLEAT_QMP_STRING, false},
                    {"property", PLEAT_QMP_STRING, false},
                    {"value", PLEAT_QMP_ANY, false}}},
+    {.name = "query-balloon", .run = query_balloon},
     {.name = "query-commands", .run = query_commands},
     {.name = "query-memory-devices", .run = query_memory_devices},
     {.name = "query-memory-size-summary", .run = query_memory_size_summary},

@@ -89,7 +89,7 @@ static int map_one(struct pleat_xen_domain *domain, struct pleat_xen_map *map)
     if (!owner)
         return PLEAT_E_NOT_FOUND;
     if (map->pfn >= domain->config.frames || map->reference >= owner->config.grant_count ||
-        map->reference < PLEAT_XEN_GRANTS_RESERVED)
+        map->reference < XEN_GRANTS_RESERVED)
         return PLEAT_E_INVALID;
     if (!find_handle(domain, &handle))
         return PLEAT_E_NO_MEMORY;
@@ -164,8 +164,7 @@ int xen_map(void *context, struct pleat_xen_map *maps, unsigned count)
 
     xen_lock(domain->hypervisor);
     domain->info.maps++;
-    const bool fails =
-        domain->info.ended || xen_fails(domain->hypervisor, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL);
+    const bool fails = domain->info.ended || xen_fails(domain, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL);
     for (unsigned i = 0; !fails && i < count; i++)
         maps[i].result = domain->info.ended ? PLEAT_E_DEVICE : map_one(domain, &maps[i]);
     xen_unlock(domain->hypervisor);
@@ -178,8 +177,7 @@ int xen_unmap(void *context, struct pleat_xen_unmap *unmaps, unsigned count)
 
     xen_lock(domain->hypervisor);
     domain->info.unmaps++;
-    const bool fails =
-        domain->info.ended || xen_fails(domain->hypervisor, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL);
+    const bool fails = domain->info.ended || xen_fails(domain, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL);
     for (unsigned i = 0; !fails && i < count; i++)
         unmaps[i].result = unmap_one(domain, &unmaps[i]);
     xen_unlock(domain->hypervisor);

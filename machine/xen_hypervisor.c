@@ -26,12 +26,12 @@ void xen_unlock(struct pleat_xen_hypervisor *hypervisor)
     atomic_flag_clear_explicit(&hypervisor->lock, memory_order_release);
 }
 
-bool xen_fails(struct pleat_xen_hypervisor *hypervisor, enum pleat_fault_place place, uint64_t *frames)
+bool xen_fails(const struct pleat_xen_domain *domain, enum pleat_fault_place place, uint64_t *frames)
 {
-    const struct pleat_xen_hypervisor_config *config = &hypervisor->config;
+    const struct pleat_xen_hypervisor_config *config = &domain->hypervisor->config;
     uint64_t bytes = UINT64_MAX;
 
-    if (!config->faults ||
+    if (!config->faults || domain->config.without_faults ||
         !pleat_fault_hits(config->faults, place, NULL,
                           config->clock_ns ? config->clock_ns(config->clock_context) : 0, &bytes))
         return false;
@@ -225,9 +225,12 @@ static int64_t ask_current(void *context)
 
 static int64_t ask_maximum(void *context)
 {
-    const struct pleat_xen_domain *domain = context;
+    struct pleat_xen_domain *domain = context;
 
-    return domain->config.maximum_frames ? (int64_t)domain->config.maximum_frames : INT64_MAX;
+    xen_lock(domain->hypervisor);
+    const uint64_t frames = domain->config.maximum_frames;
+    xen_unlock(domain->hypervisor);
+    return frames ? (int64_t)frames : INT64_MAX;
 }
 
 static const struct pleat_xen_ops ops = {
@@ -433,6 +436,13 @@ int pleat_xen_domain_set_target(struct pleat_xen_domain *domain, uint64_t frames
     return error;
 }
 
+void pleat_xen_domain_set_maximum(struct pleat_xen_domain *domain, uint64_t frames)
+{
+    xen_lock(domain->hypervisor);
+    domain->config.maximum_frames = frames;
+    xen_unlock(domain->hypervisor);
+}
+
 bool pleat_xen_domain_touch(struct pleat_xen_domain *domain, uint64_t pfn)
 {
     bool is_there = false;
@@ -466,6 +476,17 @@ enum pleat_xen_frame pleat_xen_domain_frame(struct pleat_xen_domain *domain, uin
     kind = (enum pleat_xen_frame)domain->frames[pfn].kind;
     xen_unlock(domain->hypervisor);
     return kind;
+}
+
+uint64_t pleat_xen_domain_own_frames(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames)
+{
+    uint64_t own = 0;
+
+    xen_lock(domain->hypervisor);
+    for (uint64_t i = pfn; i < domain->config.frames && i - pfn < frames; i++)
+        own += domain->frames[i].kind == PLEAT_XEN_OWN;
+    xen_unlock(domain->hypervisor);
+    return own;
 }
 
 void *pleat_xen_domain_pointer(struct pleat_xen_domain *domain, uint64_t pfn)

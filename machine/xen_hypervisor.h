@@ -46,9 +46,6 @@
 #define PLEAT_XEN_DOMAINS_MAX 8
 /** Event channels of a domain; 0 is none. */
 #define PLEAT_XEN_CHANNELS 64
-/** Entries of a grant table that Xen keeps for itself (xen/include/public/grant_table.h). */
-#define PLEAT_XEN_GRANTS_RESERVED 8
-
 struct pleat_xen_hypervisor;
 struct pleat_xen_domain;
 
@@ -76,6 +73,7 @@ struct pleat_xen_domain_config {
     void *memory;
     uint64_t maximum_frames; /**< XENMEM_maximum_reservation; 0: no limit */
     unsigned grant_count;    /**< entries of its grant table; 0: it has none */
+    bool without_faults;     /**< its hypercalls don't fail on purpose */
     /** Tells that an event is pending: pleat_xen_domain_deliver() is to be called soon. On the sender's
      * thread; it may take no lock that is held while hypercalls are made. NULL: nobody needs to be told. */
     void (*kick)(void *context);
@@ -102,6 +100,10 @@ int pleat_xen_domain_build_on_demand(struct pleat_xen_domain *domain, uint64_t p
 /** XENMEM_set_pod_target: what a toolstack does whenever it sets a target. Errors: NO_MEMORY: the pool took
  * what there was. */
 int pleat_xen_domain_set_target(struct pleat_xen_domain *domain, uint64_t frames);
+
+/** XEN_DOMCTL_max_mem, as `xl mem-max` and `xl mem-set` do; 0: no limit. What is more than that
+ * already stays. */
+void pleat_xen_domain_set_maximum(struct pleat_xen_domain *domain, uint64_t frames);
 
 /**
  * The guest touches a frame that isn't accessible. True: it was one to be populated on demand, and is there
@@ -132,6 +134,8 @@ enum pleat_xen_frame {
     PLEAT_XEN_MAPPED     /**< a page by a grant */
 };
 enum pleat_xen_frame pleat_xen_domain_frame(struct pleat_xen_domain *domain, uint64_t pfn);
+/** How many of so many frames have a page of the domain's own behind them. */
+uint64_t pleat_xen_domain_own_frames(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames);
 /** Where a frame is in this process, accessible or not; NULL: outside of the address space. */
 void *pleat_xen_domain_pointer(struct pleat_xen_domain *domain, uint64_t pfn);
 

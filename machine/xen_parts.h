@@ -22,6 +22,9 @@
 
 #include "machine/xen_hypervisor.h"
 
+/* Entries of a grant table that Xen keeps for itself (xen/include/public/grant_table.h). */
+#define XEN_GRANTS_RESERVED 8
+
 struct xen_frame {
     /* OWN: the page. MAPPED: the page of `owner`, and the place of the mapping. */
     uint64_t page;
@@ -79,8 +82,9 @@ struct pleat_xen_hypervisor {
 void xen_lock(struct pleat_xen_hypervisor *hypervisor);
 void xen_unlock(struct pleat_xen_hypervisor *hypervisor);
 
-/** Does this place fail now? `frames` receives the fault's size=, UINT64_MAX if it has none. */
-bool xen_fails(struct pleat_xen_hypervisor *hypervisor, enum pleat_fault_place place, uint64_t *frames);
+/** Does this place fail now for the domain? `frames` receives the fault's size=, UINT64_MAX if it has none.
+ */
+bool xen_fails(const struct pleat_xen_domain *domain, enum pleat_fault_place place, uint64_t *frames);
 
 /* All of these with the lock held. */
 

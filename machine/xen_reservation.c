@@ -20,7 +20,7 @@ static bool extent_is_good(const struct pleat_xen_domain *domain, uint64_t pfn, 
 /* Errors that are known before anything is tried. */
 static int check(struct pleat_xen_domain *domain, const uint64_t *pfns, uint64_t count, unsigned order)
 {
-    if (domain->info.ended || xen_fails(domain->hypervisor, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL))
+    if (domain->info.ended || xen_fails(domain, PLEAT_FAULT_XEN_HYPERCALL_FAILS, NULL))
         return PLEAT_E_DEVICE;
     if ((order != 0 && order != 9) || (count && !extent_is_good(domain, pfns[0], order)))
         return PLEAT_E_INVALID;
@@ -103,9 +103,9 @@ int64_t xen_populate(void *context, const uint64_t *pfns, uint64_t count, unsign
 
     xen_lock(domain->hypervisor);
     const int error = check(domain, pfns, count, order);
-    if (!error && xen_fails(domain->hypervisor, PLEAT_FAULT_XEN_POPULATE_PARTIAL, &limit))
+    if (!error && xen_fails(domain, PLEAT_FAULT_XEN_POPULATE_PARTIAL, &limit))
         most = limit == UINT64_MAX ? count / 2 : limit / frames < count ? limit / frames : count;
-    if (!error && xen_fails(domain->hypervisor, PLEAT_FAULT_HOST_OUT_OF_MEMORY, NULL))
+    if (!error && xen_fails(domain, PLEAT_FAULT_HOST_OUT_OF_MEMORY, NULL))
         most = 0;
     domain->info.populates++;
     while (!error && done < most && extent_is_good(domain, pfns[done], order) &&
