@@ -159,6 +159,41 @@ bool xen_put_page(struct pleat_xen_domain *domain, uint64_t pfn, bool from_pool)
     return true;
 }
 
+bool xen_put_run(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames)
+{
+    if (!take_from_host(domain->hypervisor, frames))
+        return false;
+    if (mmap(domain->memory + pfn * FRAME_BYTES, frames * FRAME_BYTES, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED, domain->memfd, (off_t)(pfn * FRAME_BYTES)) == MAP_FAILED) {
+        give_to_host(domain->hypervisor, frames);
+        return false;
+    }
+    for (uint64_t at = pfn; at < pfn + frames; at++) {
+        domain->references[at] = 1;
+        domain->frames[at] = (struct xen_frame){.page = at, .kind = PLEAT_XEN_OWN};
+    }
+    domain->pages += frames;
+    domain->info.own_frames += frames;
+    return true;
+}
+
+bool xen_remove_run(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames)
+{
+    if (mmap(domain->memory + pfn * FRAME_BYTES, frames * FRAME_BYTES, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return false;
+    (void)fallocate(domain->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(pfn * FRAME_BYTES),
+                    (off_t)(frames * FRAME_BYTES));
+    for (uint64_t at = pfn; at < pfn + frames; at++) {
+        domain->references[at] = 0;
+        domain->frames[at] = (struct xen_frame){.kind = PLEAT_XEN_HOLE};
+    }
+    domain->pages -= frames;
+    domain->info.own_frames -= frames;
+    give_to_host(domain->hypervisor, frames);
+    return true;
+}
+
 bool xen_make_hole(struct pleat_xen_domain *domain, uint64_t pfn)
 {
     struct xen_frame *frame = &domain->frames[pfn];
@@ -372,19 +407,8 @@ int pleat_xen_domain_build(struct pleat_xen_domain *domain, uint64_t pfn, uint64
     for (uint64_t i = 0; i < frames && !error; i++)
         if (domain->frames[pfn + i].kind != PLEAT_XEN_HOLE || domain->references[pfn + i])
             error = PLEAT_E_INVALID;
-    if (!error && (!xen_has_room(domain, frames) || !take_from_host(domain->hypervisor, frames)))
+    if (!error && (!xen_has_room(domain, frames) || !xen_put_run(domain, pfn, frames)))
         error = PLEAT_E_NO_MEMORY;
-    if (!error && mmap(domain->memory + pfn * FRAME_BYTES, frames * FRAME_BYTES, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_FIXED, domain->memfd, (off_t)(pfn * FRAME_BYTES)) == MAP_FAILED) {
-        give_to_host(domain->hypervisor, frames);
-        error = PLEAT_E_NO_MEMORY;
-    }
-    for (uint64_t i = 0; i < frames && !error; i++) {
-        domain->frames[pfn + i] = (struct xen_frame){.page = pfn + i, .kind = PLEAT_XEN_OWN};
-        domain->references[pfn + i] = 1;
-        domain->pages++;
-        domain->info.own_frames++;
-    }
     xen_unlock(domain->hypervisor);
     return error;
 }

@@ -97,6 +97,11 @@ bool xen_has_room(const struct pleat_xen_domain *domain, uint64_t frames);
 /** Puts a new page behind a frame that has nothing behind it; `from_pool`: one that is the domain's already.
  * False: the host can't. */
 bool xen_put_page(struct pleat_xen_domain *domain, uint64_t pfn, bool from_pool);
+/** The same for a run of frames, all holes whose own pages have no reference; in one mapping, for speed. */
+bool xen_put_run(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames);
+/** Makes holes of a run of frames that have their own pages behind them, which nobody else refers to, and
+ * gives these to the host. False: the host can't. */
+bool xen_remove_run(struct pleat_xen_domain *domain, uint64_t pfn, uint64_t frames);
 /** Makes a hole of a frame of its own or of a mapped one, the reference kept. False: the host can't. */
 bool xen_make_hole(struct pleat_xen_domain *domain, uint64_t pfn);
 /** Something new is to be behind this frame. What was there is leaked; false: the domain was ended for it. */

@@ -27,6 +27,33 @@ static int check(struct pleat_xen_domain *domain, const uint64_t *pfns, uint64_t
     return PLEAT_OK;
 }
 
+/* Most frames need no more than their own pages come or go: those are done a run at a time. */
+static bool is_simple(const struct pleat_xen_domain *domain, uint64_t pfn, bool is_there)
+{
+    const struct xen_frame *frame = &domain->frames[pfn];
+
+    if (!is_there)
+        return frame->kind == PLEAT_XEN_HOLE && !domain->references[pfn];
+    return frame->kind == PLEAT_XEN_OWN && frame->page == pfn && domain->references[pfn] == 1 &&
+           !domain->info.on_demand_frames;
+}
+
+/* How many extents from the first on are simple and follow each other. */
+static uint64_t simple_run(const struct pleat_xen_domain *domain, const uint64_t *pfns, uint64_t count,
+                           unsigned order, bool is_there)
+{
+    const uint64_t frames = UINT64_C(1) << order;
+
+    for (uint64_t i = 0; i < count; i++) {
+        if (pfns[i] != pfns[0] + i * frames || !extent_is_good(domain, pfns[i], order))
+            return i;
+        for (uint64_t pfn = pfns[i]; pfn < pfns[i] + frames; pfn++)
+            if (!is_simple(domain, pfn, is_there))
+                return i;
+    }
+    return count;
+}
+
 /* While frames wait for pages, what comes back goes to the pool; what the pool has too much of, to the host
  * (p2m_pod_decrease_reservation() in xen/arch/x86/mm/p2m-pod.c). */
 static bool remove_frame(struct pleat_xen_domain *domain, uint64_t pfn)
@@ -63,6 +90,11 @@ int64_t xen_decrease(void *context, const uint64_t *pfns, uint64_t count, unsign
     const int error = check(domain, pfns, count, order);
     domain->info.decreases++;
     for (bool good = !error; good && done < count;) {
+        const uint64_t run = simple_run(domain, pfns + done, count - done, order, true);
+        if (run && xen_remove_run(domain, pfns[done], run * frames)) {
+            done += run;
+            continue;
+        }
         good = extent_is_good(domain, pfns[done], order);
         for (uint64_t i = 0; good && i < frames; i++)
             good = remove_frame(domain, pfns[done] + i);
@@ -108,9 +140,17 @@ int64_t xen_populate(void *context, const uint64_t *pfns, uint64_t count, unsign
     if (!error && xen_fails(domain, PLEAT_FAULT_HOST_OUT_OF_MEMORY, NULL))
         most = 0;
     domain->info.populates++;
-    while (!error && done < most && extent_is_good(domain, pfns[done], order) &&
-           populate_extent(domain, pfns[done], frames))
-        done++;
+    for (bool good = !error; good && done < most;) {
+        const uint64_t run = simple_run(domain, pfns + done, most - done, order, false);
+        if (run && xen_has_room(domain, run * frames) && xen_put_run(domain, pfns[done], run * frames)) {
+            for (uint64_t pfn = pfns[done]; pfn < pfns[done] + run * frames; pfn++)
+                fill(domain->memory + pfn * PLEAT_XEN_FRAME_BYTES, pfn);
+            done += run;
+            continue;
+        }
+        good = extent_is_good(domain, pfns[done], order) && populate_extent(domain, pfns[done], frames);
+        done += good;
+    }
     domain->info.populated_frames += done * frames;
     domain->info.large_extents += order ? done : 0;
     xen_unlock(domain->hypervisor);
