@@ -54,6 +54,10 @@ static int open_piece(const struct pleat_machine_config *config, struct pleat_gu
     struct pleat_memory_backend_config open = {.kind = PLEAT_MEMORY_BACKEND_MEMFD, .name = "pleat-ram"};
     char why[256] = "";
 
+    if (config->type == PLEAT_MACHINE_XENPVH && backend)
+        return pleat_message_set(
+            message, PLEAT_E_UNSUPPORTED,
+            "%s: the memory of a guest on Xen comes from Xen, expected no backend for it", backend->id);
     if (config->type == PLEAT_MACHINE_XENPVH)
         return note_piece(space, start, bytes, node);
     if (backend)

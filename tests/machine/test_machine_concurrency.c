@@ -194,12 +194,41 @@ static void faults_come_and_go_under_way(void **state)
     finish(machine);
 }
 
+static void a_balloon_works_while_all_CPUs_do(void **state)
+{
+    (void)state;
+    static struct heard heard;
+    struct pleat_machine *machine =
+        start("-M xenpvh -m 256M,maxmem=512M -smp 3 "
+              "-workload synthetic,fill=40%,unmovable=2%,reclaimable=2%,speed=max "
+              "-fault xen-populate-partial:every=3 -fault xen-hypercall-fails:every=5",
+              &heard);
+    struct pleat_balloon_info info;
+
+    for (unsigned turn = 0; turn < 4; turn++) {
+        assert_int_equal(pleat_machine_balloon(machine, (turn % 2 ? 180 : 400) * PLEAT_MIB, NULL), PLEAT_OK);
+        pleat_machine_run_for(machine, 60 * MILLISECOND);
+        assert_int_equal(pleat_machine_balloon_info(machine, &info, NULL), PLEAT_OK);
+        (void)pleat_machine_guest_exchange(machine, 20, NULL); /* a fault may meet it */
+    }
+    assert_int_equal(pleat_machine_fault_delete(machine, "xen-hypercall-fails", NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_guest_exchange(machine, 100, NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_system_reset(machine, NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_balloon(machine, 300 * PLEAT_MIB, NULL), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
+    assert_int_equal(pleat_machine_balloon_info(machine, &info, NULL), PLEAT_OK);
+    assert_int_equal(info.leaked_frames, 0);
+    assert_true(atomic_load(&heard.events[PLEAT_EVENT_BALLOON_CHANGE]) > 0);
+    finish(machine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_moves_while_all_CPUs_work),
         cmocka_unit_test(a_guest_is_reset_restarted_and_paused_under_way),
         cmocka_unit_test(faults_come_and_go_under_way),
+        cmocka_unit_test(a_balloon_works_while_all_CPUs_do),
     };
     return cmocka_run_group_tests_name("machine concurrency", tests, NULL, NULL);
 }
