@@ -111,6 +111,7 @@ int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info 
                                               .node = range->node,
                                               .memmap_mode = (enum pleat_memmap_mode)range->memmap_mode,
                                               .flags = range->flags,
+                                              .force_zone = (enum pleat_zone_kind)range->force_zone,
                                               .removable = range->removable,
                                               .own_online_ops = range->ops && range->ops->online_frames};
         }
@@ -120,6 +121,7 @@ int pleat_range_info(struct pleat *pleat, uint64_t pfn, struct pleat_range_info 
         block_info(core, block, &one);
         info->online_frames += one.frames;
         info->fake_offline_frames += one.fake_offline_frames;
+        info->populated_frames += one.frames - one.fake_offline_frames - one.absent_frames;
     }
     hotplug_unlock(core);
     return range ? PLEAT_OK : PLEAT_E_NOT_FOUND;

@@ -257,7 +257,8 @@ int pleat_add(struct pleat *pleat, const struct pleat_range_config *config)
                           .node = (uint8_t)config->node,
                           .memmap_mode = (uint8_t)config->memmap_mode,
                           .flags = (uint8_t)config->flags,
-                          .removable = true};
+                          .removable = true,
+                          .force_zone = (uint8_t)config->force_zone};
     bool hint = (config->flags & PLEAT_MEMMAP_HINT) != 0;
     int error;
 

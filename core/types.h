@@ -172,6 +172,7 @@ struct range {
     uint8_t memmap_mode;
     uint8_t flags;
     uint8_t removable;
+    uint8_t force_zone;
 };
 
 struct block {

@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include <pleat/pleat.h>
+#include <pleat/unpopulated.h>
 
 #include "machine/config.h"
 #include "machine/message.h"
@@ -212,6 +213,10 @@ void pleat_machine_ranges(struct pleat_machine *machine,
 void pleat_machine_added_ranges(struct pleat_machine *machine,
                                 bool (*each)(void *context, const struct pleat_range_info *range),
                                 void *context);
+/** Calls `each` for every section of the guest's pool of unpopulated frames, by address; as for ranges. */
+void pleat_machine_unpopulated(struct pleat_machine *machine,
+                               bool (*each)(void *context, const struct pleat_unpopulated_info *section),
+                               void *context);
 
 /** What the workload has done since the guest's boot; after pleat_machine_stop(), up to its end. */
 struct pleat_workload_info {

@@ -404,6 +404,27 @@ static void add_added_ranges(struct tree *tree, struct pleat_machine *machine)
         add_node(tree, pleat_resource_find(&tree->root, start), name, start, bytes);
 }
 
+static void add_unpopulated(struct tree *tree, struct pleat_machine *machine)
+{
+    struct pleat *core = pleat_guest_core(machine->guest);
+    struct pleat_unpopulated_info info;
+
+    for (uint64_t pfn = 0; !pleat_unpopulated_info(core, pfn, &info); pfn = info.start_pfn + info.frames)
+        add_node(tree, &tree->root, "unpopulated", info.start_pfn << FRAME_SHIFT, info.frames << FRAME_SHIFT);
+}
+
+static unsigned count_unpopulated(struct pleat_machine *machine)
+{
+    struct pleat_unpopulated_info info;
+    unsigned count = 0;
+
+    for (uint64_t pfn = 0;
+         machine->guest && !pleat_unpopulated_info(pleat_guest_core(machine->guest), pfn, &info);
+         pfn = info.start_pfn + info.frames)
+        count++;
+    return count;
+}
+
 static void build_tree(struct tree *tree, struct pleat_machine *machine)
 {
     struct pleat_layout_piece pieces[PLEAT_LAYOUT_PIECES_MAX];
@@ -422,8 +443,10 @@ static void build_tree(struct tree *tree, struct pleat_machine *machine)
     for (unsigned i = 0; i < machine->slot_count; i++)
         add_node(tree, &tree->root, pleat_device_slot_name(machine->slots[i]), machine->slots[i]->address,
                  machine->slots[i]->bytes);
-    if (machine->guest)
+    if (machine->guest) {
         add_added_ranges(tree, machine);
+        add_unpopulated(tree, machine);
+    }
 }
 
 static void ask_ranges(void *context)
@@ -431,7 +454,8 @@ static void ask_ranges(void *context)
     struct ranges_question *question = context;
     const uint64_t blocks = end_of_memory(question->machine) / PLEAT_LAYOUT_BLOCK_BYTES + 1;
     struct tree tree = {.root = {.last = UINT64_MAX},
-                        .room = (unsigned)blocks + PLEAT_LAYOUT_PIECES_MAX + PLEAT_MACHINE_DEVICES_MAX};
+                        .room = (unsigned)blocks + PLEAT_LAYOUT_PIECES_MAX + PLEAT_MACHINE_DEVICES_MAX +
+                                count_unpopulated(question->machine)};
 
     tree.nodes = calloc(tree.room, sizeof *tree.nodes);
     question->ranges = calloc(tree.room, sizeof *question->ranges);
@@ -471,8 +495,9 @@ static bool is_continued_by(const struct pleat_range_info *range, const struct p
 {
     return range->start_pfn + range->frames == next->start_pfn && range->owner == next->owner &&
            range->node == next->node && range->memmap_mode == next->memmap_mode &&
-           range->flags == next->flags && range->removable == next->removable &&
-           range->own_online_ops == next->own_online_ops && !strcmp(range->name, next->name);
+           range->flags == next->flags && range->force_zone == next->force_zone &&
+           range->removable == next->removable && range->own_online_ops == next->own_online_ops &&
+           !strcmp(range->name, next->name);
 }
 
 static void ask_added_ranges(void *context)
@@ -488,6 +513,7 @@ static void ask_added_ranges(void *context)
             range.frames += next.frames;
             range.online_frames += next.online_frames;
             range.fake_offline_frames += next.fake_offline_frames;
+            range.populated_frames += next.populated_frames;
             continue;
         }
         if (range.frames && !question->each(question->context, &range))
@@ -505,6 +531,33 @@ void pleat_machine_added_ranges(struct pleat_machine *machine,
     struct added_ranges_question question = {machine, each, context};
 
     pleat_threads_call(machine->threads, ask_added_ranges, &question);
+}
+
+struct unpopulated_question {
+    struct pleat_machine *machine;
+    bool (*each)(void *context, const struct pleat_unpopulated_info *section);
+    void *context;
+};
+
+static void ask_unpopulated(void *context)
+{
+    struct unpopulated_question *question = context;
+    struct pleat_unpopulated_info info;
+    struct pleat *core = question->machine->guest ? pleat_guest_core(question->machine->guest) : NULL;
+
+    for (uint64_t pfn = 0;
+         core && !pleat_unpopulated_info(core, pfn, &info) && question->each(question->context, &info);
+         pfn = info.start_pfn + info.frames)
+        ;
+}
+
+void pleat_machine_unpopulated(struct pleat_machine *machine,
+                               bool (*each)(void *context, const struct pleat_unpopulated_info *section),
+                               void *context)
+{
+    struct unpopulated_question question = {machine, each, context};
+
+    pleat_threads_call(machine->threads, ask_unpopulated, &question);
 }
 
 /* ---- the workload and what stands in the way ---- */

@@ -308,26 +308,47 @@ static bool print_range(void *context, const struct pleat_machine_range *range)
     return true;
 }
 
-/* What a range's owner said about it when it was added. */
+/* What a range's owner said about it when it was added, and what there is of it. */
 struct added {
     struct pleat_hmp_output *output;
     uint64_t frame_bytes;
 };
 
+static void print_added_line(struct added *added, uint64_t start_pfn, const char *node, uint64_t frames,
+                             uint64_t populated, uint64_t withheld, const char *memmap,
+                             const char *goes_online, const char *under, const char *owner)
+{
+    char size[3][32];
+    pleat_text_print(&added->output->text, "  %09llx  %4s  %6s  %9s  %8s  %-6s  %-9s  %-13s  %s\n",
+                     (ull)(start_pfn * added->frame_bytes), node,
+                     size_text(size[0], frames * added->frame_bytes),
+                     size_text(size[1], populated * added->frame_bytes),
+                     size_text(size[2], withheld * added->frame_bytes), memmap, goes_online, under, owner);
+}
+
 static bool print_added(void *context, const struct pleat_range_info *range)
 {
-    static const char *const metadata[] = {"each block", "range", "elsewhere"};
-    struct added *added = context;
-    const uint64_t start = range->start_pfn * added->frame_bytes, bytes = range->frames * added->frame_bytes;
-    char size[3][32], flags[32];
-    snprintf(flags, sizeof(flags), "%s%s", range->removable ? "" : "boot ",
-             range->flags & PLEAT_ADD_FORCE_ONLINE ? "forced " : "");
-    pleat_text_print(&added->output->text, "  %09llx-%09llx  %4u  %8s  %8s  %8s  %-10s  %-12s  %-6s %s\n",
-                     (ull)start, (ull)(start + bytes - 1), range->node, size_text(size[0], bytes),
-                     size_text(size[1], range->online_frames * added->frame_bytes),
-                     size_text(size[2], range->fake_offline_frames * added->frame_bytes),
-                     (unsigned)range->memmap_mode < 3 ? metadata[range->memmap_mode] : "?",
-                     range->own_online_ops ? "by owner" : "all together", flags, range->name);
+    static const char *const memmaps[] = {"block", "range", "boot"};
+    char under[32], node[16];
+    if (!range->removable)
+        snprintf(under, sizeof(under), "boot");
+    else if (range->flags & PLEAT_ADD_FORCE_ONLINE)
+        snprintf(under, sizeof(under), "force %s", pleat_machine_zone_name(range->force_zone));
+    else
+        snprintf(under, sizeof(under), "policy");
+    snprintf(node, sizeof(node), "%u", range->node);
+    print_added_line(context, range->start_pfn, node, range->frames, range->populated_frames,
+                     range->fake_offline_frames,
+                     (unsigned)range->memmap_mode < 3 ? memmaps[range->memmap_mode] : "?",
+                     range->own_online_ops ? "by owner" : "together", under, range->name);
+    return true;
+}
+
+static bool print_unpopulated(void *context, const struct pleat_unpopulated_info *section)
+{
+    char owner[64];
+    snprintf(owner, sizeof(owner), "unpopulated, %llu in use", (ull)section->used_frames);
+    print_added_line(context, section->start_pfn, "-", section->frames, 0, 0, "boot", "never", "-", owner);
     return true;
 }
 
@@ -338,10 +359,11 @@ static int info_ranges(struct pleat_control *control, const struct pleat_hmp_wor
     (void)message;
     struct added added = {output, pleat_machine_frame_bytes(control->machine)};
     pleat_machine_ranges(control->machine, print_range, output);
-    pleat_text_print(&output->text, "As added:\n  %-19s  %4s  %8s  %8s  %8s  %-10s  %-12s  %-6s %s\n",
-                     "address", "node", "size", "online", "withheld", "metadata", "go online", "flags",
+    pleat_text_print(&output->text, "As added:\n  %-9s  %4s  %6s  %9s  %8s  %-6s  %-9s  %-13s  %s\n",
+                     "address", "node", "size", "populated", "withheld", "memmap", "go online", "under",
                      "owner");
     pleat_machine_added_ranges(control->machine, print_added, &added);
+    pleat_machine_unpopulated(control->machine, print_unpopulated, &added);
     return PLEAT_OK;
 }
 

@@ -453,11 +453,14 @@ struct pleat_range_info {
     uint64_t frames;
     unsigned node;
     enum pleat_memmap_mode memmap_mode;
-    unsigned flags;
+    unsigned flags; /**< without PLEAT_ADD_FORCE_ONLINE, the policy decides how its blocks go online */
+    enum pleat_zone_kind force_zone; /**< only with PLEAT_ADD_FORCE_ONLINE */
     bool removable;
-    bool own_online_ops;
+    bool own_online_ops;    /**< its owner says which frames of a block go online; else all do */
     uint64_t online_frames; /**< frames of its ONLINE blocks, fake-offline ones included */
     uint64_t fake_offline_frames;
+    uint64_t populated_frames; /**< frames of its ONLINE blocks that have memory: neither fake-offline nor
+                                  absent */
 };
 
 /** The first range that ends above `pfn`; walk with info.start_pfn + info.frames. NOT_FOUND: no more. */

@@ -160,7 +160,7 @@ static void check_zones(struct run *run)
 
 static void check_ranges(struct run *run)
 {
-    uint64_t online[RANGES] = {0}, fake[RANGES] = {0};
+    uint64_t online[RANGES] = {0}, fake[RANGES] = {0}, populated[RANGES] = {0};
     bool seen[RANGES] = {false};
     struct pleat_range_info info;
     uint64_t pfn = 0;
@@ -175,12 +175,14 @@ static void check_ranges(struct run *run)
         long number = range - run->ranges;
         must(run,
              !strcmp(info.name, range->name) && info.node == range->config.node &&
-                 info.memmap_mode == range->config.memmap_mode &&
+                 info.memmap_mode == range->config.memmap_mode && info.flags == range->config.flags &&
+                 (!(info.flags & PLEAT_ADD_FORCE_ONLINE) || info.force_zone == range->config.force_zone) &&
                  info.own_online_ops == (range->own_ops || range->by_driver),
              "range_info of \"%s\"", info.name);
         seen[number] = true;
         online[number] += info.online_frames;
         fake[number] += info.fake_offline_frames;
+        populated[number] += info.populated_frames;
     }
     must(run, error == PLEAT_E_NOT_FOUND, "range_info was answered with %d", error);
     for (int number = 0; number < RANGES; number++) {
@@ -198,7 +200,9 @@ static void check_ranges(struct run *run)
         bool going = false;
         for (unsigned i = 0; i < TAKES; i++)
             going |= run->takes[i].active;
-        must(run, going || (online[number] == its_online && fake[number] == its_fake),
+        must(run,
+             going || (online[number] == its_online && fake[number] == its_fake &&
+                       populated[number] == its_online - its_fake),
              "range %d has %llu frames online, %llu fake-offline, should have %llu and %llu", number,
              X(online[number]), X(fake[number]), X(its_online), X(its_fake));
     }
