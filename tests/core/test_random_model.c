@@ -20,11 +20,26 @@ static const struct {
     void (*run)(struct run *run);
     unsigned weight;
 } operations[] = {
-    {run_alloc_some, 30},  {run_free_some, 22},  {run_wrong_free, 6}, {run_add, 7},
-    {run_remove, 5},       {run_online, 8},      {run_give, 6},       {run_policy, 2},
-    {run_release_boot, 2}, {run_take_begin, 12}, {run_take_step, 12}, {run_alloc_range, 6},
-    {run_free_range, 6},   {run_clear_block, 8}, {run_look, 6},       {run_tags, 3},
-    {run_listeners, 2},    {run_withhold, 8},
+    {run_alloc_some, 30},
+    {run_free_some, 22},
+    {run_wrong_free, 6},
+    {run_add, 7},
+    {run_remove, 5},
+    {run_online, 8},
+    {run_give, 6},
+    {run_policy, 2},
+    {run_release_boot, 2},
+    {run_take_begin, 12},
+    {run_take_step, 12},
+    {run_alloc_range, 6},
+    {run_free_range, 6},
+    {run_clear_block, 8},
+    {run_look, 6},
+    {run_tags, 3},
+    {run_listeners, 2},
+    {run_withhold, 8},
+    {run_alloc_unpopulated, 2},
+    {run_free_unpopulated, 2},
 };
 
 static void one_operation(struct run *run)

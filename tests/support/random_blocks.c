@@ -317,10 +317,9 @@ static void follow_add(struct run *run, struct test_range *range)
     }
 }
 
-/** Finds out which frames of boot memory hold memmaps of other blocks, after that has changed. */
-static void learn_normal_memmaps(struct run *run)
+void run_learn_memmaps(struct run *run)
 {
-    uint64_t wanted = 0;
+    uint64_t wanted = run->sections * pleat_memmap_frames(&run->pleat);
     if (run->blind)
         pleat_drain(&run->pleat);
     for (uint64_t i = 0; i < run->plain.blocks; i++) {
@@ -462,7 +461,7 @@ static int add_error(struct run *run, const struct pleat_range_config *config)
         config->frames > run->plain.frames - config->start_pfn)
         return PLEAT_E_INVALID;
     for (uint64_t pfn = config->start_pfn; pfn < config->start_pfn + config->frames; pfn += block_frames) {
-        if (plain_block_of(&run->plain, pfn)->state != PLEAT_BLOCK_NONE)
+        if (plain_block_of(&run->plain, pfn)->state != PLEAT_BLOCK_NONE || run_is_unpopulated(run, pfn))
             return PLEAT_E_EXISTS;
     }
     return PLEAT_OK;
@@ -510,7 +509,7 @@ void run_follow_removed(struct run *run, uint64_t first, uint64_t blocks)
     plain_set(&run->plain, first * run->plain.block_frames, blocks * run->plain.block_frames, PLAIN_NOWHERE);
     run_unmap(run, first * run->plain.block_frames, blocks * run->plain.block_frames);
     if (normal)
-        learn_normal_memmaps(run);
+        run_learn_memmaps(run);
     for (unsigned i = 0; i < RANGES; i++) {
         bool left = false;
         for (uint64_t j = 0; j < run->plain.blocks; j++)
@@ -581,7 +580,7 @@ void run_add(struct run *run)
     } else {
         follow_mode(run, range);
         if (config->memmap_mode == PLEAT_MEMMAP_NORMAL)
-            learn_normal_memmaps(run);
+            run_learn_memmaps(run);
         follow_add(run, range);
     }
 }

@@ -55,6 +55,8 @@ void run_tags(struct run *run)
 {
     for (unsigned i = 0; i < 20; i++) {
         uint64_t pfn = run_draw(run, run->plain.frames);
+        if (run_is_unpopulated(run, pfn))
+            continue;
         if (run_chance(run, 50) && run->plain.live_count)
             pfn = run->plain.allocation[run->plain.live[run_draw(run, run->plain.live_count)]].pfn;
         pleat_tag tag;
@@ -223,6 +225,7 @@ void run_check_all(struct run *run)
     check_zones(run);
     check_ranges(run);
     run_check_driver(run);
+    run_check_unpopulated(run);
     uint64_t online = 0;
     if (run->blind)
         online -= run->boot_blocks * pleat_memmap_frames(&run->pleat); /* the model takes them for tables */

@@ -347,6 +347,7 @@ void run_boot(struct run *run)
         must(run, !strcmp(pleat_owner_name(&run->pleat, (unsigned)run->owners[i].number), names[i]),
              "owner_name");
     }
+    run_name_unpopulated(run);
     for (unsigned i = 0; i < RANGES; i++)
         run->ranges[i].run = run;
     for (unsigned i = 0; i < LISTENERS; i++) {

@@ -7,6 +7,7 @@
  *   random_frames.c    allocating and freeing, and what owners of frames do
  *   random_blocks.c    ranges and memory blocks, and what listeners do
  *   random_withheld.c  withholding free frames, giving fake-offline ones
+ *   random_unpopulated.c  frames that are no memory
  *   random_takes.c     taking ranges back
  *   random_driver.c    the same requests as a driver makes them, through struct pleat_memory_ops
  *   random_checks.c    comparing all that there is
@@ -22,6 +23,7 @@
 
 #include <pleat/hosted.h>
 #include <pleat/pleat.h>
+#include <pleat/unpopulated.h>
 
 #include "plain_model.h"
 
@@ -31,6 +33,8 @@
 #define TAKES     3
 #define LISTENERS 3
 #define HISTORY   40
+/** Unpopulated frames that are in use at once, at most. */
+#define UNPOPULATED 4000
 
 struct run;
 
@@ -108,6 +112,11 @@ struct run {
     uint64_t freed_isolated[16]; /**< cookies of frames that their owner freed while isolated */
     unsigned freed_isolated_next;
     unsigned fatals; /**< wrong frees so far */
+
+    struct pleat_unpopulated_range named; /**< where unpopulated frames come from */
+    uint64_t sections;                    /**< that the pool has */
+    unsigned unpopulated_count;           /**< frames that somebody has; their PFNs */
+    uint64_t unpopulated[UNPOPULATED];
 
     bool trace;
     char history[HISTORY][200];
@@ -197,12 +206,24 @@ void run_add(struct run *run);
 void run_remove(struct run *run);
 void run_online(struct run *run);
 void run_policy(struct run *run);
+/** Finds out which frames of boot memory hold memmaps of other blocks, after that has changed. */
+void run_learn_memmaps(struct run *run);
 void run_release_boot(struct run *run);
 
 /* --- random_withheld.c ---------------------------------------------------------------------------------- */
 
 void run_withhold(struct run *run);
 void run_give(struct run *run);
+
+/* --- random_unpopulated.c ------------------------------------------------------------------------------- */
+
+/** Names addresses: the last memory block, which may be added before, and some above all memory. */
+void run_name_unpopulated(struct run *run);
+void run_alloc_unpopulated(struct run *run);
+void run_free_unpopulated(struct run *run);
+/** Whether a section lies there. */
+bool run_is_unpopulated(struct run *run, uint64_t pfn);
+void run_check_unpopulated(struct run *run);
 
 /* --- random_takes.c ------------------------------------------------------------------------------------- */
 
