@@ -64,7 +64,7 @@ guest_console() {
 
 # guest_says NAME PATTERN [SECONDS]: waits for a line on its console that matches the extended regular expression.
 guest_says() {
-    in_dom0 "await ${3:-60} grep -qE '$2' /var/log/xen/guest-$1.log" || {
+    in_dom0 "await ${3:-80} grep -qE '$2' /var/log/xen/guest-$1.log" || {
         guest_console "$1"
         return 1
     }
