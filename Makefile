@@ -24,7 +24,7 @@ BUILD   ?= build
 CFLAGS  ?= -O2 -g
 endif
 # Seconds after which a test is ended and counts as failed.
-TEST_SECONDS ?= 180
+TEST_SECONDS ?= 240
 
 VERSION   := $(shell sed -n 's/^\#define PLEAT_VERSION *"\(.*\)"/\1/p' include/pleat/version.h)
 # Changes when programs that were linked against an older shared library would break.

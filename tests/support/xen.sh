@@ -37,7 +37,7 @@ xen_guest() {
 xen_start() {
     mkfifo "$dir/in"
     : >"$dir/dom0"
-    timeout -k 5 300 scripts/xen-bed run "$dir" <"$dir/in" >>"$dir/dom0" 2>&1 &
+    timeout -k 5 230 scripts/xen-bed run "$dir" <"$dir/in" >>"$dir/dom0" 2>&1 &
     xen_pid=$!
     exec 3>"$dir/in"
     xen_ready=$(xen_await '^xen-bed: ready' && cat "$dir/dom0" || cat "$dir/console" "$dir/dom0" 2>/dev/null)
