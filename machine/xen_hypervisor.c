@@ -531,7 +531,7 @@ void pleat_xen_domain_info(struct pleat_xen_domain *domain, struct pleat_xen_dom
 static bool references_are_right(const struct pleat_xen_domain *domain)
 {
     const uint64_t count = 2 * domain->config.frames;
-    int32_t *left = calloc(count, sizeof *left);
+    int32_t *left = calloc(count + 1, sizeof *left); /* never 0 bytes */
     uint64_t with_one = 0, unaccounted = 0;
     bool right = left;
 
