@@ -111,7 +111,7 @@ static void wrong_words_are_named(void **state)
     refused("walk", "command line: word: expected run, bench, stray, or KEY=VALUE, found \"walk\"");
     refused("speed=1", "command line: word: expected a known key before the =, found \"speed\"");
     refused("test=cor", "command line: test: expected core, cpus, device, faults, xen-memory, xen-events, "
-                        "xen-grants or all, found \"cor\"");
+                        "xen-grants, xen-balloon, xen-unpopulated or all, found \"cor\"");
     refused("fill=1X", "command line: fill: expected a size such as 512M, found \"1X\"");
     refused("fill=99999999999T", "command line: fill: expected a size such as 512M, found \"99999999999T\"");
     refused("free=101%", "command line: free: expected a percentage from 0% to 100%, found \"101%\"");
