@@ -270,8 +270,7 @@ void platform_idle(uint64_t until_ns)
             apic_timer(until_ns - now);
         }
         __atomic_store_n(&me->asleep, true, __ATOMIC_SEQ_CST);
-        /* Nothing comes between the first two. */
-        __asm__ volatile("sti; hlt; cli" ::: "memory");
+        halt();
         cpus_awake(me);
     }
     if (until_ns != UINT64_MAX)

@@ -25,7 +25,7 @@ struct frame {
 /* Called by vectors.S. */
 void interrupt(struct frame *frame);
 
-extern const char interrupt_stubs[], touch_begin[], touch_end[], touch_failed[];
+extern const char interrupt_stubs[], touch_begin[], touch_end[], touch_failed[], halt_at[], halted[];
 bool touch_byte(volatile unsigned char *byte, bool write);
 
 #define STUB_BYTES 16u
@@ -214,6 +214,13 @@ int platform_message_interrupt(void (*handler)(void *context), void *context, ui
     return 0;
 }
 
+/* A guest of Xen under QEMU's emulation isn't always given the instruction that STI promises. */
+static void leave_halt(struct frame *frame)
+{
+    if (frame->rip == (uintptr_t)halt_at)
+        frame->rip = (uintptr_t)halted;
+}
+
 void interrupt(struct frame *frame)
 {
     uint64_t vector = frame->vector;
@@ -223,6 +230,7 @@ void interrupt(struct frame *frame)
         exception(frame);
         return;
     }
+    leave_halt(frame);
     cpus_awake(me);
     if (vector == VECTOR_SPURIOUS)
         return;

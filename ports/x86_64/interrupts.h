@@ -23,4 +23,7 @@
  */
 void interrupts_start(struct cpu *cpu);
 
+/* With interrupts off: halts until one has come, however soon, and returns with interrupts off. vectors.S */
+void halt(void);
+
 #endif

@@ -84,4 +84,18 @@ touch_failed:
     xorl %eax, %eax
     ret
     .size touch_byte, . - touch_byte
+
+/* void halt(void): interrupts on, until one has come, and off again. STI holds them back for one instruction, so that
+ * none comes between it and HLT and leaves the CPU asleep; where one comes there all the same, interrupts.c goes on at
+ * halted. */
+    .globl halt, halt_at, halted
+    .type halt, @function
+halt:
+    sti
+halt_at:
+    hlt
+halted:
+    cli
+    ret
+    .size halt, . - halt
     .section .note.GNU-stack, "", @progbits
