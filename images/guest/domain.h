@@ -70,6 +70,7 @@ struct domain {
     /* What is mapped of another domain. */
     enum domain_mapping stage;
     struct pleat_xen_mapping mappings[OPTION_GRANTS];
+    uint64_t places[OPTION_GRANTS]; /* where they are, or were last */
     unsigned rounds;
     uint64_t give_up_ns;
     int64_t reservation_before;
@@ -93,9 +94,6 @@ void domain_is_short(struct domain *domain, uint64_t frames);
 
 /** Ends what goes on with other domains. False: it can't be. */
 bool domain_stop(struct domain *domain);
-
-/** Frames of boot memory that the metadata of unpopulated frames takes. */
-uint64_t domain_metadata_frames(struct domain *domain);
 
 /** The invariants of the drivers; false: the console has said what is wrong. */
 bool domain_is_valid(const struct domain *domain);

@@ -92,13 +92,11 @@ int domain_make_grants(struct domain *domain)
     return PLEAT_OK;
 }
 
-uint64_t domain_metadata_frames(struct domain *domain)
+static uint64_t metadata_frames(struct domain *domain)
 {
     struct pleat_unpopulated_info info = {0};
     uint64_t frames = 0;
 
-    if (!domain->xen)
-        return 0;
     while (!pleat_unpopulated_info(&domain->guest->core, info.start_pfn + info.frames, &info))
         frames += pleat_memmap_frames(&domain->guest->core);
     return frames;
@@ -189,6 +187,7 @@ static bool map(struct domain *domain)
         if (domain->mappings[i].result)
             continue;
         volatile uint64_t *at = words(domain, domain->mappings[i].pfn);
+        domain->places[i] = domain->mappings[i].pfn;
         right += at[WORD_GRANTED] == word(WORD_GRANTED, i, 0);
         at[WORD_MAPPED] = word(WORD_MAPPED, i, domain->rounds);
     }
@@ -221,8 +220,7 @@ static void say_mapped(struct domain *domain)
     if (domain->rounds > 1)
         return;
     print("grants: %ld frames of memory used, %lu ballooned out for it, %lu for metadata\n",
-          (long)(domain->reservation_before - now), statistics.fall_back_frames,
-          domain_metadata_frames(domain));
+          (long)(domain->reservation_before - now), statistics.fall_back_frames, metadata_frames(domain));
 }
 
 static bool unmap(struct domain *domain)
@@ -232,9 +230,9 @@ static bool unmap(struct domain *domain)
     const int64_t unmapped = pleat_xen_grants_unmap(domain->grants, domain->mappings, count);
 
     for (unsigned i = 0; i < count; i++) {
-        const volatile uint64_t *at = words(domain, domain->mappings[i].pfn);
-        holes += !domain->mappings[i].result && at[WORD_GRANTED] == HOLE && at[WORD_MAPPED] == HOLE &&
-                 at[WORD_ANSWER] == HOLE && domain->mappings[i].pfn;
+        const volatile uint64_t *at = words(domain, domain->places[i]);
+        holes += domain->places[i] && !domain->mappings[i].result && at[WORD_GRANTED] == HOLE &&
+                 at[WORD_MAPPED] == HOLE && at[WORD_ANSWER] == HOLE;
     }
     print("grants: %ld unmapped, %u holes\n", (long)unmapped, holes);
     return unmapped == count;

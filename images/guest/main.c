@@ -152,8 +152,7 @@ bool guest_check(struct guest *guest)
     pleat_drain(&guest->core);
     const uint64_t used = pleat_online_frames(&guest->core) - pleat_free_frames(&guest->core);
     const uint64_t known = guest->used_at_boot + guest->driver_frames + held_table_frames(&guest->held) +
-                           domain_metadata_frames(&guest->domain) + sums.held_frames[0] +
-                           sums.held_frames[1] + sums.held_frames[2];
+                           sums.held_frames[0] + sums.held_frames[1] + sums.held_frames[2];
     if (used != known) {
         print("guest: %lu frames are in use, %lu are known: some are lost or doubled\n", used, known);
         good = false;

@@ -21,7 +21,7 @@ guest() {
 cp "$build/pleat-guest.elf" "$dir/guests/"
 guest plain run 256 256
 guest tests test=core,xen-memory,xen-events,xen-grants 96 96
-guest populate 'run workload=synthetic,preset=5,rate=2000' 160 256
+guest populate 'run workload=synthetic,preset=5,rate=2000,fill=30%' 160 256
 guest offline 'run policy=offline' 96 96
 guest movable 'run policy=online_movable' 96 96
 guest offers run 64 64
