@@ -167,11 +167,13 @@ static int read_accelerator(struct parse *parse, const char *text, struct pleat_
 
 static int read_machine(struct parse *parse, const char *text, struct pleat_message *message)
 {
-    /* What may follow the type: of these, only the backend of boot memory says something that matters. */
+    /* What may follow the type: of these, only the backend of boot memory says something that matters, and
+     * how much of it a guest on Xen has at first. */
     static const struct pleat_option_key keys[] = {
         {.name = "type", .type = PLEAT_OPTION_STRING},
         {.name = "accel", .type = PLEAT_OPTION_STRING},
         {.name = "memory-backend", .type = PLEAT_OPTION_STRING},
+        {.name = "memory", .type = PLEAT_OPTION_SIZE, .minimum = FRAME_BYTES, .multiple_of = FRAME_BYTES},
         {.name = "usb", .type = PLEAT_OPTION_ON_OFF},
         {.name = "vmport", .type = PLEAT_OPTION_STRING},
         {.name = "smm", .type = PLEAT_OPTION_STRING},
@@ -206,6 +208,11 @@ static int read_machine(struct parse *parse, const char *text, struct pleat_mess
                 pleat_quote(quoted, type));
         }
     }
+    if (!error && pleat_options_find(&options, "memory") && parse->config->type != PLEAT_MACHINE_XENPVH)
+        error =
+            pleat_message_set(message, PLEAT_E_INVALID,
+                              "-machine: memory: only a guest on Xen has memory on demand, expected xenpvh");
+    parse->config->xen_memory_bytes = pleat_options_number(&options, "memory", 0);
     if (!error)
         error = check_accelerators("-machine", pleat_options_text(&options, "accel", "tcg"), message);
     if (!error)
@@ -1043,7 +1050,7 @@ static const struct {
      "[,unplugged-inaccessible=on|off|auto][,prealloc=on|off][,dynamic-memslots=off]\n"
      "[,fault=NAME[:after=N]...]",
      "a memory device"},
-    {"machine", "M", VALUE, read_machine, "pc|q35|xenpvh[,memory-backend=ID]",
+    {"machine", "M", VALUE, read_machine, "pc|q35|xenpvh[,memory-backend=ID][,memory=SIZE]",
      "the layout of memory; default pc; -M is the same"},
     {"monitor", NULL, ONCE, read_monitor, "stdio|none", "the monitor's prompt"},
     {"qmp", NULL, ONCE, read_qmp, "unix:PATH,server=on,wait=off", "QMP on a Unix socket"},
@@ -1123,6 +1130,18 @@ static int read_option(struct parse *parse, int argc, char *const *argv, struct 
                              pleat_quote(quoted, argv[0]));
 }
 
+static int settle_xen_memory(struct pleat_machine_config *config, struct pleat_message *message)
+{
+    if (!config->xen_memory_bytes)
+        config->xen_memory_bytes = config->ram_bytes;
+    if (config->xen_memory_bytes > config->ram_bytes)
+        return pleat_message_set(message, PLEAT_E_INVALID,
+                                 "-machine: memory: expected at most what -m says (0x%" PRIx64
+                                 "), found 0x%" PRIx64,
+                                 config->ram_bytes, config->xen_memory_bytes);
+    return PLEAT_OK;
+}
+
 static int read_all(struct parse *parse, int argc, char *const *argv, struct pleat_message *message)
 {
     struct pleat_machine_config *config = parse->config;
@@ -1136,6 +1155,8 @@ static int read_all(struct parse *parse, int argc, char *const *argv, struct ple
     int error = settle_stdio(parse, message);
     if (!error)
         error = read_memory(config, parse->memory ? parse->memory : "", message);
+    if (!error)
+        error = settle_xen_memory(config, message);
     if (!error)
         error = pleat_config_read_smp(config, parse->smp ? parse->smp : "1", message);
     if (!error)

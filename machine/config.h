@@ -134,6 +134,10 @@ struct pleat_machine_config {
     uint64_t ram_bytes;                      /**< -m; default 128 MiB */
     uint64_t maximum_bytes;                  /**< maxmem=; default ram_bytes: no memory devices */
     char ram_memdev[PLEAT_MACHINE_ID_BYTES]; /**< -M memory-backend=; empty: none */
+    /** -M xenpvh,memory=: what a guest on Xen has at first, xl's memory= below its maxmem= (which ram_bytes
+     * are): its frames are populated on demand, and there is no more than this for them. Default ram_bytes.
+     */
+    uint64_t xen_memory_bytes;
     unsigned slots;
     unsigned cpus, cpus_maximum, sockets, cores, threads; /**< -smp */
 

@@ -135,6 +135,15 @@ static void touched(void *context, const struct pleat_hosted_touch *touch)
     siglongjmp(*probe, 1);
 }
 
+/* A frame of a guest on Xen may be there on demand alone. */
+static bool bring(void *context, uint64_t pfn, bool write)
+{
+    const struct pleat_guest *guest = context;
+
+    (void)write;
+    return pleat_xen_host_touch(guest->machine, pfn);
+}
+
 /* Reads a byte of the guest's memory; true if it was caught. */
 static bool touch_is_caught(const struct pleat_guest *guest, uint64_t address)
 {
@@ -233,6 +242,7 @@ static int make_port(struct pleat_guest *guest, struct pleat_message *message)
         .log_levels = 4,
         .describe = describe,
         .touched = touched,
+        .bring = guest->machine->xen.guest ? bring : NULL,
         .context = guest,
     };
     int error = pleat_hosted_create(&guest->hosted, &config);

@@ -253,6 +253,8 @@ struct pleat_balloon_info {
     uint64_t hole_bytes; /**< in the guest's map, with nothing behind them */
     uint64_t lent_bytes; /**< of these, foreign frames are mapped into */
     uint64_t added_bytes;
+    uint64_t on_demand_bytes;      /**< of the guest's map, that it hasn't touched yet */
+    uint64_t pool_bytes;           /**< in store for these: of actual_bytes, what isn't populated */
     uint64_t decreases, populates; /**< hypercalls */
     uint64_t decreased_frames, populated_frames;
     uint64_t leaked_frames; /**< pages that the host counts as lost: 0, or something is broken */

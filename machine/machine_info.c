@@ -127,6 +127,8 @@ static void ask_balloon(void *context)
     info->decreased_frames = domain.decreased_frames;
     info->populated_frames = domain.populated_frames;
     info->leaked_frames = domain.leaked_frames;
+    info->on_demand_bytes = domain.on_demand_frames << FRAME_SHIFT;
+    info->pool_bytes = domain.pool_frames << FRAME_SHIFT;
     if (question->machine->guest && pleat_guest_xen(question->machine->guest))
         pleat_guest_xen_info(pleat_guest_xen(question->machine->guest), info);
 }

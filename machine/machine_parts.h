@@ -210,6 +210,11 @@ void pleat_xen_host_destroy(struct pleat_machine *machine);
 /** What `xl mem-set` does. Errors: INVALID. */
 int pleat_xen_host_set_target(struct pleat_machine *machine, uint64_t bytes, struct pleat_message *message);
 
+/** The guest touches a frame that isn't accessible. True: it is now. That may be because Xen has just ended
+ * the domain, which was out of memory: until the service notices, its threads run on, in a page of nobody's.
+ * In a signal handler, on any thread. */
+bool pleat_xen_host_touch(const struct pleat_machine *machine, uint64_t pfn);
+
 /* --- guest_xen.c; on the service thread --- */
 
 struct pleat_guest_xen;

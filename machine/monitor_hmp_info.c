@@ -444,6 +444,9 @@ static void print_balloon(struct pleat_hmp_output *output, const struct pleat_ba
     pleat_text_print(&output->text, "  %s added, %s are holes, %llu frames leaked\n",
                      size_text(added, info->added_bytes), size_text(holes, info->hole_bytes),
                      (ull)info->leaked_frames);
+    if (info->on_demand_bytes)
+        pleat_text_print(&output->text, "  %s are populated on demand, out of %s in store\n",
+                         size_text(actual, info->on_demand_bytes), size_text(target, info->pool_bytes));
     pleat_text_print(&output->text,
                      "  hypercalls: %llu for %llu frames out, %llu for %llu frames in; last change took %s\n",
                      (ull)info->decreases, (ull)info->decreased_frames, (ull)info->populates,

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "machine/machine_parts.h"
 
@@ -24,15 +25,24 @@ static uint64_t clock_ns(void *context)
     return pleat_clock_now_ns(&machine->clock);
 }
 
-/* All of it, firmware's places too, as a toolstack does. */
+/* All of it, firmware's places too, as a toolstack does; on demand where there is less for it. */
 static int build_boot_memory(struct pleat_machine *machine)
 {
     const struct pleat_guest_memory_space *space = &machine->space;
+    const struct pleat_machine_config *config = machine->config;
+    const bool on_demand = config->xen_memory_bytes < config->ram_bytes;
+    uint64_t pool = config->xen_memory_bytes >> FRAME_SHIFT;
     int error = PLEAT_OK;
 
-    for (unsigned i = 0; i < space->piece_count && !error; i++)
-        error = pleat_xen_domain_build(machine->xen.guest, space->piece[i].start >> FRAME_SHIFT,
-                                       space->piece[i].bytes >> FRAME_SHIFT);
+    for (unsigned i = 0; i < space->piece_count && !error; i++) {
+        const uint64_t pfn = space->piece[i].start >> FRAME_SHIFT;
+        const uint64_t frames = space->piece[i].bytes >> FRAME_SHIFT;
+        if (on_demand)
+            error = pleat_xen_domain_build_on_demand(machine->xen.guest, pfn, frames, pool);
+        else
+            error = pleat_xen_domain_build(machine->xen.guest, pfn, frames);
+        pool = 0;
+    }
     return error;
 }
 
@@ -43,7 +53,7 @@ static int make_domains(struct pleat_machine *machine)
         .id = GUEST,
         .frames = machine->space.bytes >> FRAME_SHIFT,
         .memory = machine->space.base,
-        .maximum_frames = (machine->config->ram_bytes >> FRAME_SHIFT) + MAXIMUM_SLACK_FRAMES,
+        .maximum_frames = (machine->config->xen_memory_bytes >> FRAME_SHIFT) + MAXIMUM_SLACK_FRAMES,
         .grant_count = GRANTS,
     };
     int error = pleat_xen_domain_create(host->hypervisor, &config, &host->guest);
@@ -64,12 +74,11 @@ static int make_store(struct pleat_machine *machine)
     struct pleat_xen_host *host = &machine->xen;
     const struct pleat_xen_store_server_config config = {
         .faults = machine->faults, .clock_ns = clock_ns, .context = machine};
-    const uint64_t kib = machine->config->ram_bytes / PLEAT_KIB;
     const struct pleat_xen_store_domain_config guest = {
         .id = GUEST,
         .name = machine->config->name[0] ? machine->config->name : "guest",
-        .static_max_kib = kib,
-        .target_kib = kib,
+        .static_max_kib = machine->config->ram_bytes / PLEAT_KIB,
+        .target_kib = machine->config->xen_memory_bytes / PLEAT_KIB,
     };
     const int error = pleat_xen_store_server_create(&config, &host->store);
 
@@ -82,8 +91,8 @@ int pleat_xen_host_create(struct pleat_machine *machine, struct pleat_message *m
     const struct pleat_xen_hypervisor_config config = {
         .faults = machine->faults, .clock_ns = clock_ns, .clock_context = machine};
 
-    *host = (struct pleat_xen_host){.target_bytes = machine->config->ram_bytes,
-                                    .told_bytes = machine->config->ram_bytes,
+    *host = (struct pleat_xen_host){.target_bytes = machine->config->xen_memory_bytes,
+                                    .told_bytes = machine->config->xen_memory_bytes,
                                     .asked_ns = pleat_clock_now_ns(&machine->clock)};
     int error = pleat_xen_hypervisor_create(&config, &host->hypervisor);
     if (!error)
@@ -108,6 +117,18 @@ void pleat_xen_host_destroy(struct pleat_machine *machine)
     *host = (struct pleat_xen_host){.hypervisor = NULL};
 }
 
+bool pleat_xen_host_touch(const struct pleat_machine *machine, uint64_t pfn)
+{
+    struct pleat_xen_domain *guest = machine->xen.guest;
+
+    if (pleat_xen_domain_touch(guest, pfn))
+        return true;
+    /* A hole stays one: who touches it is to be named. */
+    return pleat_xen_domain_frame(guest, pfn) == PLEAT_XEN_ON_DEMAND &&
+           mmap(pleat_xen_domain_pointer(guest, pfn), PLEAT_XEN_FRAME_BYTES, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
 int pleat_xen_host_set_target(struct pleat_machine *machine, uint64_t bytes, struct pleat_message *message)
 {
     struct pleat_xen_host *host = &machine->xen;
@@ -122,7 +143,11 @@ int pleat_xen_host_set_target(struct pleat_machine *machine, uint64_t bytes, str
     snprintf(path, sizeof path, "/local/domain/%u/memory/target", GUEST);
     snprintf(kib, sizeof kib, "%" PRIu64, bytes / PLEAT_KIB);
     pleat_xen_domain_set_maximum(host->guest, (bytes >> FRAME_SHIFT) + MAXIMUM_SLACK_FRAMES);
-    int error = pleat_xen_store_server_write(host->store, path, kib);
+    /* As `xl mem-set` has it: the pool first, then the guest is told. */
+    int error = pleat_xen_domain_set_target(host->guest, bytes >> FRAME_SHIFT);
+    if (error)
+        return pleat_message_set(message, error, "the populate-on-demand pool: %s", pleat_error_text(error));
+    error = pleat_xen_store_server_write(host->store, path, kib);
     if (error)
         return pleat_message_set(message, error, "%s: %s", path, pleat_error_text(error));
     host->target_bytes = bytes;

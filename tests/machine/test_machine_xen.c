@@ -250,6 +250,87 @@ static void targets_that_cant_be_are_refused(void **state)
     pleat_machine_destroy(machine);
 }
 
+/* ---- populate-on-demand ---- */
+
+/* The start is a shrink that may touch nothing: a balloon that cleared what goes, or that reckoned by Xen's
+ * count of frames (which is the target from the start), would have the domain ended. */
+static void it_survives_a_start_with_less_than_its_map(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine =
+        start("-M xenpvh,memory=96M -m 512M,maxmem=640M -seed 1 -workload synthetic,fill=5%");
+    assert_int_equal(balloon_of(machine).actual_bytes, 96 * PLEAT_MIB);
+    reach(machine);
+    const struct pleat_balloon_info info = balloon_of(machine);
+    assert_int_equal(info.actual_bytes, 96 * PLEAT_MIB);
+    assert_int_equal(info.hole_bytes, 416 * PLEAT_MIB);
+    assert_int_equal(info.decreased_frames, 416 * PLEAT_MIB / 4096);
+    /* What it hasn't touched is all there, and what it has is the workload's and the core's alone. */
+    assert_int_equal(info.on_demand_bytes, info.pool_bytes);
+    assert_true(info.actual_bytes - info.pool_bytes < 60 * PLEAT_MIB);
+    static const uint64_t targets[] = {300, 80, 640, 96};
+    for (unsigned i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        ask(machine, targets[i]);
+        reach(machine);
+    }
+    finish(machine);
+}
+
+/* The target goes up before the balloon has begun. */
+static void a_target_while_it_starts_is_no_loss(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine = start("-M xenpvh,memory=64M -m 256M -seed 1");
+    ask(machine, 256);
+    reach(machine);
+    assert_int_equal(balloon_of(machine).hole_bytes, 0);
+    ask(machine, 64);
+    reach(machine);
+    finish(machine);
+}
+
+static bool has_ended(void *context)
+{
+    (void)context;
+    return events[PLEAT_EVENT_GUEST_PANICKED] > 0;
+}
+
+static void a_guest_that_touches_more_than_the_pool_is_ended(void **state)
+{
+    struct pleat_message message = {{0}};
+
+    (void)state;
+    /* The floor keeps the balloon from making room. */
+    struct pleat_machine *machine =
+        start("-M xenpvh,memory=64M -m 256M -seed 1 -floor 240M -workload synthetic,fill=60%");
+    assert_int_equal(pleat_machine_run_until(machine, has_ended, NULL, 60 * SECOND), PLEAT_OK);
+    const struct pleat_balloon_info info = balloon_of(machine);
+    assert_int_equal(info.pool_bytes, 0);
+    assert_true(info.on_demand_bytes > 0);
+    assert_int_not_equal(pleat_machine_stop(machine, "host-qmp-quit", &message), PLEAT_OK);
+    assert_non_null(strstr(message.text, "populate-on-demand pool"));
+    pleat_machine_destroy(machine);
+}
+
+static void a_start_by_less_than_nothing_is_refused(void **state)
+{
+    static const char *const lines[] = {"-M xenpvh,memory=257M -m 256M", "-M pc,memory=128M -m 256M",
+                                        "-M xenpvh,memory=0 -m 256M", "-M xenpvh,memory=1000 -m 256M"};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        static struct pleat_machine_config config;
+        struct pleat_message message = {{0}};
+        char copy[64], *argv[8];
+        int argc = 0;
+        snprintf(copy, sizeof copy, "%s", lines[i]);
+        for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+            argv[argc++] = word;
+        assert_int_equal(pleat_machine_config_parse(argc, argv, &config, &message), PLEAT_E_INVALID);
+        assert_non_null(strstr(message.text, "memory"));
+    }
+}
+
 /* ---- faults ---- */
 
 static void each_fault_delays_and_loses_nothing(void **state)
@@ -394,6 +475,10 @@ int main(void)
         cmocka_unit_test(the_floor_holds),
         cmocka_unit_test(balloon_blocks_go_online_whatever_the_policy_is),
         cmocka_unit_test(targets_that_cant_be_are_refused),
+        cmocka_unit_test(it_survives_a_start_with_less_than_its_map),
+        cmocka_unit_test(a_target_while_it_starts_is_no_loss),
+        cmocka_unit_test(a_guest_that_touches_more_than_the_pool_is_ended),
+        cmocka_unit_test(a_start_by_less_than_nothing_is_refused),
         cmocka_unit_test(each_fault_delays_and_loses_nothing),
         cmocka_unit_test(a_host_that_stays_short_is_named_and_tried_again),
         cmocka_unit_test(a_store_that_is_gone_leaves_the_last_target),
