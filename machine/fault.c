@@ -69,6 +69,8 @@ static const struct {
     [PLEAT_FAULT_XEN_STORE_AGAIN] = {"xen-store-again", 0, "XenStore answers a request with EAGAIN"},
     [PLEAT_FAULT_XEN_STORE_GARBAGE] = {"xen-store-garbage", 0,
                                        "XenStore answers a request with what isn't its protocol"},
+    [PLEAT_FAULT_XEN_STORE_OLD] = {"xen-store-old", 0,
+                                   "XenStore doesn't say that a connection can be made anew"},
 };
 
 /* The last two rows are only for faults with the flag. */

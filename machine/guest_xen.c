@@ -20,6 +20,10 @@
 #define FRAME_BYTES (UINT64_C(1) << FRAME_SHIFT)
 /* The store and its client answer each other in one round of the service. */
 #define ROUNDS_MAX 16
+/* A store that broke the protocol is asked for a new connection after a pause, which doubles from break to
+ * break, and is the first again when a connection has lasted for longer than the longest. */
+#define RECONNECT_FIRST_NS   UINT64_C(100000000)
+#define RECONNECT_LONGEST_NS UINT64_C(30000000000)
 /* Of an exchange: what the guest's grant table has. */
 #define EXCHANGE_MAX   500u
 #define UNMAP_ATTEMPTS 8
@@ -35,7 +39,11 @@ struct pleat_guest_xen {
     enum pleat_xen_wake store_wake, balloon_wake;
     bool is_busy;
     uint64_t last_step_ns;
-    bool has_ended; /* said that Xen has ended the domain */
+    uint64_t
+        reconnect_ns; /* when the store is asked for a new connection; 0: it isn't broken, or offers none */
+    uint64_t reconnect_pause_ns, reconnected_ns;
+    bool store_is_lost; /* said that it offers none */
+    bool has_ended;     /* said that Xen has ended the domain */
 };
 
 static uint64_t now_ns(const struct pleat_guest_xen *xen)
@@ -207,6 +215,34 @@ static uint64_t actual_bytes(const struct pleat_guest_xen *xen)
     return info.current_frames << FRAME_SHIFT;
 }
 
+/* A store that is broken for good costs the guest its toolstack's word and nothing else: the last target
+ * holds. */
+static void mend_store(struct pleat_guest_xen *xen)
+{
+    const uint64_t now = now_ns(xen);
+    char why[128];
+
+    if (xen->store_is_lost ||
+        pleat_xen_store_phase(xen->store, why, sizeof why) != PLEAT_XEN_STORE_PHASE_BROKEN)
+        return;
+    if (!xen->reconnect_ns) {
+        const bool is_soon = xen->reconnect_pause_ns && now - xen->reconnected_ns <= RECONNECT_LONGEST_NS;
+        const uint64_t twice = 2 * xen->reconnect_pause_ns;
+        xen->reconnect_pause_ns = !is_soon                       ? RECONNECT_FIRST_NS
+                                  : twice < RECONNECT_LONGEST_NS ? twice
+                                                                 : RECONNECT_LONGEST_NS;
+        xen->reconnect_ns = now + xen->reconnect_pause_ns;
+    }
+    if (now < xen->reconnect_ns)
+        return;
+    xen->reconnect_ns = 0;
+    xen->reconnected_ns = now;
+    xen->store_is_lost = pleat_xen_store_reconnect(xen->store) != PLEAT_OK;
+    pleat_machine_log(xen->machine, PLEAT_LOG_WARNING, "xenstore", "%s; %s", why,
+                      xen->store_is_lost ? "it offers no new connection, and the last target holds"
+                                         : "asked for a new connection");
+}
+
 /* The balloon has begun or come to rest: what a person wants to know of it. */
 static void follow(struct pleat_guest_xen *xen)
 {
@@ -261,6 +297,7 @@ uint64_t pleat_guest_xen_service(struct pleat_guest_xen *xen, bool running)
     }
     if (!running)
         return UINT64_MAX;
+    mend_store(xen);
     follow(xen);
     pleat_xen_domain_info(host->guest, &info);
     if (info.ended && !xen->has_ended) {
@@ -269,7 +306,8 @@ uint64_t pleat_guest_xen_service(struct pleat_guest_xen *xen, bool running)
     }
     if (atomic_load(&xen->is_woken) || moved)
         return 0;
-    const uint64_t store = when(xen->store_wake, pleat_xen_store_wake_ns(xen->store));
+    const uint64_t step = when(xen->store_wake, pleat_xen_store_wake_ns(xen->store));
+    const uint64_t store = xen->reconnect_ns && xen->reconnect_ns < step ? xen->reconnect_ns : step;
     const uint64_t balloon = when(xen->balloon_wake, pleat_xen_balloon_wake_ns(xen->balloon));
     return store < balloon ? store : balloon;
 }
@@ -289,7 +327,7 @@ bool pleat_guest_xen_is_settled(const struct pleat_guest_xen *xen)
         return false;
     /* What the toolstack has written has to come through, if the store can. */
     if (status.target_bytes != xen->machine->xen.target_bytes / PLEAT_KIB * PLEAT_KIB &&
-        pleat_xen_store_phase(xen->store, NULL, 0) == PLEAT_XEN_STORE_PHASE_CONNECTED)
+        (xen->reconnect_ns || pleat_xen_store_phase(xen->store, NULL, 0) == PLEAT_XEN_STORE_PHASE_CONNECTED))
         return false;
     return !is_on_the_way(pleat_xen_balloon_reason(xen->balloon, NULL, 0));
 }

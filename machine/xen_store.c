@@ -597,7 +597,9 @@ static void connect(struct connection *connection)
     publish(&page->request_produced, 0);
     publish(&page->response_consumed, 0);
     publish(&page->response_produced, 0);
-    publish(&page->server_features, PLEAT_XEN_STORE_FEATURE_RECONNECTION | PLEAT_XEN_STORE_FEATURE_ERROR);
+    const uint32_t again =
+        fails(connection->server, PLEAT_FAULT_XEN_STORE_OLD) ? 0 : PLEAT_XEN_STORE_FEATURE_RECONNECTION;
+    publish(&page->server_features, again | PLEAT_XEN_STORE_FEATURE_ERROR);
     publish(&page->error, PLEAT_XEN_STORE_ERROR_NONE);
     publish(&page->connection, PLEAT_XEN_STORE_CONNECTED);
 }

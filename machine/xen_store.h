@@ -11,7 +11,8 @@
  *
  * On the way it does wrong what faults ask for: xen-store-gone takes and sends nothing, xen-store-slow a byte
  * at a time, xen-store-again answers with EAGAIN, and xen-store-garbage with one of three things that can't
- * be: a length over 4096, an answer to nothing, indices that are further apart than the ring.
+ * be: a length over 4096, an answer to nothing, indices that are further apart than the ring. With
+ * xen-store-old a connection that is made then doesn't offer another one.
  *
  * Threads: all functions are called from one context at a time; the peers' ends of the rings are anybody's.
  */

@@ -22,6 +22,7 @@
 /* What the listener has heard, of one machine at a time. */
 static unsigned events[PLEAT_EVENT_KINDS];
 static uint64_t last_balloon_bytes;
+static unsigned connections, lost_stores; /* that the log tells of */
 
 static void hear(void *context, const struct pleat_machine_event *event)
 {
@@ -29,6 +30,17 @@ static void hear(void *context, const struct pleat_machine_event *event)
     events[event->kind]++;
     if (event->kind == PLEAT_EVENT_BALLOON_CHANGE)
         last_balloon_bytes = event->bytes;
+}
+
+static void hear_line(void *context, uint64_t time_ns, int level, const char *source, const char *line)
+{
+    (void)context;
+    (void)time_ns;
+    (void)level;
+    if (strcmp(source, "xenstore"))
+        return;
+    connections += strstr(line, "asked for a new connection") != NULL;
+    lost_stores += strstr(line, "the last target holds") != NULL;
 }
 
 static struct pleat_machine *start(const char *line)
@@ -46,7 +58,8 @@ static struct pleat_machine *start(const char *line)
         fail_msg("%s: %s", line, message.text);
     free(copy);
     memset(events, 0, sizeof events);
-    const struct pleat_machine_listener listener = {.event = hear};
+    connections = lost_stores = 0;
+    const struct pleat_machine_listener listener = {.event = hear, .log = hear_line};
     pleat_machine_listen(machine, &listener);
     if (pleat_machine_start(machine, &message))
         fail_msg("%s", message.text);
@@ -392,15 +405,44 @@ static void a_store_that_is_gone_leaves_the_last_target(void **state)
     finish(machine);
 }
 
-static void a_store_that_sends_garbage_is_left_alone(void **state)
+static void a_store_that_sends_garbage_is_asked_for_a_new_connection(void **state)
 {
     (void)state;
     struct pleat_machine *machine = start("-M xenpvh -m 256M -seed 1");
     settle(machine);
+    /* Each kind of garbage, twice. */
+    fault(machine, "xen-store-garbage:count=6");
+    ask(machine, 128);
+    pleat_machine_run_for(machine, SECOND / 20);
+    assert_int_equal(balloon_of(machine).actual_bytes, 256 * PLEAT_MIB);
+    reach(machine);
+    ask(machine, 200);
+    reach(machine);
+    /* One that never stops is asked less and less often. */
+    no_fault(machine, "xen-store-garbage");
+    fault(machine, "xen-store-garbage");
+    ask(machine, 100);
+    pleat_machine_run_for(machine, 600 * SECOND);
+    assert_int_equal(balloon_of(machine).actual_bytes, 200 * PLEAT_MIB);
+    assert_true(connections > 10 && connections < 40);
+    no_fault(machine, "xen-store-garbage");
+    reach(machine);
+    finish(machine);
+}
+
+static void a_store_that_cant_connect_again_is_left_alone(void **state)
+{
+    (void)state;
+    struct pleat_machine *machine = start("-M xenpvh -m 256M -seed 1 -fault xen-store-old");
+    settle(machine);
+    ask(machine, 200);
+    reach(machine);
     fault(machine, "xen-store-garbage:count=1");
     ask(machine, 128);
     pleat_machine_run_for(machine, 10 * SECOND);
-    assert_int_equal(balloon_of(machine).actual_bytes, 256 * PLEAT_MIB);
+    assert_int_equal(balloon_of(machine).actual_bytes, 200 * PLEAT_MIB);
+    assert_int_equal(lost_stores, 1);
+    assert_int_equal(connections, 0);
     assert_true(pleat_machine_is_running(machine));
     finish(machine);
 }
@@ -482,7 +524,8 @@ int main(void)
         cmocka_unit_test(each_fault_delays_and_loses_nothing),
         cmocka_unit_test(a_host_that_stays_short_is_named_and_tried_again),
         cmocka_unit_test(a_store_that_is_gone_leaves_the_last_target),
-        cmocka_unit_test(a_store_that_sends_garbage_is_left_alone),
+        cmocka_unit_test(a_store_that_sends_garbage_is_asked_for_a_new_connection),
+        cmocka_unit_test(a_store_that_cant_connect_again_is_left_alone),
         cmocka_unit_test(exchanged_frames_cost_no_memory),
         cmocka_unit_test(an_exchange_that_fails_leaves_all_as_it_was),
         cmocka_unit_test(a_reset_gives_a_new_domain_of_the_boot_size),
