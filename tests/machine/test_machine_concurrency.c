@@ -170,6 +170,12 @@ static void a_guest_is_reset_restarted_and_paused_under_way(void **state)
     finish(machine);
 }
 
+/* A driver that waits after a fault is settled as well: it tries again when its pause is over. */
+static bool vm0_is_empty(void *context)
+{
+    return settled(context) && !size_of(context, "vm0");
+}
+
 static void faults_come_and_go_under_way(void **state)
 {
     (void)state;
@@ -189,8 +195,7 @@ static void faults_come_and_go_under_way(void **state)
     assert_int_equal(pleat_machine_fault_delete(machine, "device-busy", NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_fault_delete(machine, "migrate-fails", NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_fault_delete(machine, "isolate-fails", NULL), PLEAT_OK);
-    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
-    assert_int_equal(size_of(machine, "vm0"), 0);
+    assert_int_equal(pleat_machine_run_until(machine, vm0_is_empty, machine, 60000 * MILLISECOND), PLEAT_OK);
     finish(machine);
 }
 
