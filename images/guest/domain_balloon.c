@@ -12,6 +12,9 @@
  * need here, and at least a memory block. */
 #define UNPOPULATED_BYTES (UINT64_C(256) << 20)
 
+/* For a step: a hypercall brings so much, and nobody here waits for the end of a step but the workload. */
+#define STEP_BYTES (UINT64_C(32) << 20)
+
 static void note(void *context)
 {
     atomic_store(&((struct domain *)context)->balloon_noted, 1u);
@@ -163,7 +166,7 @@ static void step(struct domain *domain, uint64_t now_ns)
     struct pleat_xen_balloon_status status;
 
     pleat_xen_balloon_statistics(domain->balloon, &before);
-    domain->balloon_wake = pleat_xen_balloon_step(domain->balloon, 0);
+    domain->balloon_wake = pleat_xen_balloon_step(domain->balloon, STEP_BYTES);
     pleat_xen_balloon_status(domain->balloon, &status);
     /* What another target asks for is counted from here. */
     if (!domain->is_busy || status.goal_bytes != domain->busy_goal) {

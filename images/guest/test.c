@@ -349,6 +349,10 @@ int guest_test(struct guest *guest)
         test_xen_events(guest);
     if (guest->options.tests & TEST_XEN_GRANTS)
         test_xen_grants(guest);
+    if (guest->options.tests & TEST_XEN_BALLOON)
+        test_xen_balloon(guest);
+    if (guest->options.tests & TEST_XEN_UNPOPULATED)
+        test_xen_unpopulated(guest);
     return done_testing();
 }
 

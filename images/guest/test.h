@@ -19,6 +19,9 @@ void test_faults(struct guest *guest);
 void test_xen_memory(struct guest *guest);
 void test_xen_events(struct guest *guest);
 void test_xen_grants(struct guest *guest);
+/** The Xen drivers over them, in dom0. */
+void test_xen_balloon(struct guest *guest);
+void test_xen_unpopulated(struct guest *guest);
 
 /** Gives all memory of the device back and takes its driver away; false: it couldn't. */
 bool test_detach(struct device *device);

@@ -71,6 +71,14 @@ static void words_choose_what_is_done(void **state)
     assert_int_equal(options.fill_bytes, UINT64_C(6) << 40);
     assert_int_equal(options.objects, FILL_MIXED);
     assert_int_equal(options.free_ppm, 125000);
+    assert_int_equal(parsed("test=xen-balloon,xen-unpopulated").tests,
+                     TEST_XEN_BALLOON | TEST_XEN_UNPOPULATED);
+    const struct guest_options xen = parsed("target=96M unpopulated=off grants=7:8:1024");
+    assert_int_equal(xen.target_bytes, 96 << 20);
+    assert_true(xen.no_unpopulated);
+    assert_int_equal(xen.grants_domain, 7);
+    assert_int_equal(xen.grants_first, 8);
+    assert_int_equal(xen.grants_count, 1024);
     assert_true(parsed("floor=off").floor_bytes == UINT64_MAX);
     assert_true(parsed("floor=0").floor_bytes == UINT64_MAX);
 }
@@ -112,6 +120,14 @@ static void wrong_words_are_named(void **state)
     refused("speed=1", "command line: word: expected a known key before the =, found \"speed\"");
     refused("test=cor", "command line: test: expected core, cpus, device, faults, xen-memory, xen-events, "
                         "xen-grants, xen-balloon, xen-unpopulated or all, found \"cor\"");
+    for (unsigned i = 0; i < 5; i++) {
+        static const char *const wrong[] = {"grants=7:8", "grants=7:8:0", "grants=7:8:1025",
+                                            "grants=32752:8:1", "grants=7:4294967295:1"};
+        struct guest_options options;
+        char message[256];
+        assert_int_equal(options_parse(wrong[i], &options, message, sizeof message), PLEAT_E_INVALID);
+    }
+    refused("unpopulated=on", "command line: unpopulated: expected off, found \"on\"");
     refused("fill=1X", "command line: fill: expected a size such as 512M, found \"1X\"");
     refused("fill=99999999999T", "command line: fill: expected a size such as 512M, found \"99999999999T\"");
     refused("free=101%", "command line: free: expected a percentage from 0% to 100%, found \"101%\"");

@@ -33,6 +33,18 @@ has 'Xen refuses what is over the maximum' "$console" '^\(XEN\) .*Over-allocatio
 in_dom0 pleat-guest test=xen-events
 in_dom0 pleat-guest test=xen-grants
 
+# ---- the drivers ----
+
+in_dom0 pleat-guest 'test=xen-balloon policy=offline'
+has 'what the balloon did is said' "$console" \
+    '^balloon: target 96 MiB reached after [0-9.]+ ms: 96 MiB populated, [1-9][0-9]* hypercalls? of order 9, '
+in_dom0 pleat-guest 'test=xen-balloon policy=online_movable'
+in_dom0 pleat-guest test=xen-unpopulated
+has 'foreign pages cost no memory' "$console" '^ok [0-9]+ - 0 frames of RAM were used$'
+in_dom0 pleat-guest 'test=xen-unpopulated unpopulated=off'
+has 'the fall-back says what it does' "$console" "^grants: foreign pages go where the guest's memory was: "
+has 'it costs as much memory as is mapped' "$console" '^ok [0-9]+ - 1024 frames of RAM were ballooned out'
+
 qemu_run_dom0 pleat-guest test=nothing
 is 'another code of the image is seen' "$qemu_code" 2
 qemu_run_dom0 pleat-contract fault=trap
