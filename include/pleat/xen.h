@@ -67,8 +67,8 @@ struct pleat_xen_ops {
     int64_t (*current_frames)(void *context);
     int64_t (*maximum_frames)(void *context);
 
-    /** GNTTABOP_map_grant_ref, GNTTABOP_unmap_grant_ref. 0: all were tried, see each one's result. After an
-     * unmapping nothing is behind the frame. */
+    /** GNTTABOP_map_grant_ref, GNTTABOP_unmap_grant_ref. 0: see each one's result. An error: none was tried,
+     * and nothing has changed. After an unmapping nothing is behind the frame. */
     int (*map)(void *context, struct pleat_xen_map *maps, unsigned count);
     int (*unmap)(void *context, struct pleat_xen_unmap *unmaps, unsigned count);
 

@@ -111,8 +111,13 @@ int xen_grants_map(void *context, struct pleat_xen_map *maps, unsigned count)
     }
     for (unsigned done = 0; done < count; done += BATCH) {
         int error = map_batch(&maps[done], count - done < BATCH ? count - done : BATCH);
-        if (error)
+        if (error && !done)
             return error;
+        /* What was done before stays done: each one's result says what it is. */
+        for (unsigned i = done; error && i < count; i++)
+            maps[i].result = error;
+        if (error)
+            break;
     }
     return PLEAT_OK;
 }
@@ -127,8 +132,13 @@ int xen_grants_unmap(void *context, struct pleat_xen_unmap *unmaps, unsigned cou
     }
     for (unsigned done = 0; done < count; done += BATCH) {
         int error = unmap_batch(&unmaps[done], count - done < BATCH ? count - done : BATCH);
-        if (error)
+        if (error && !done)
             return error;
+        /* What was done before stays done: each one's result says what it is. */
+        for (unsigned i = done; error && i < count; i++)
+            unmaps[i].result = error;
+        if (error)
+            break;
     }
     return PLEAT_OK;
 }
