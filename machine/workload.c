@@ -534,8 +534,9 @@ uint64_t pleat_workload_reclaim(struct pleat_workload *workload, uint64_t frames
             struct block block;
             if (!take_out(slot, PLEAT_RECLAIMABLE, &block))
                 continue;
-            release(workload, &block);
+            /* First, because its CPU finds that it is gone, and may have the next block there in no time. */
             empty(slot);
+            release(workload, &block);
             reclaimed += frames_of(&block);
         }
         if (number >= used) {
