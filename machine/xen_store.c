@@ -579,7 +579,8 @@ static bool transmit(struct connection *connection, uint32_t most)
     for (; sent < connection->out_bytes && sent < most && sent < RING - used; sent++)
         page->responses[produced++ % RING] = (uint8_t)connection->out[sent];
     publish(&page->response_produced, produced);
-    memmove(connection->out, connection->out + sent, connection->out_bytes - sent);
+    if (sent)
+        memmove(connection->out, connection->out + sent, connection->out_bytes - sent);
     connection->out_bytes -= sent;
     return sent;
 }
