@@ -2,30 +2,6 @@
  *
  * The command line of pleat-guest.elf: words between blanks, each KEY or KEY=VALUE.
  *
- *   run                    follows the devices until `q` comes from the console (this is the default)
- *   test=GROUP[,GROUP]     TAP: core, cpus, device, faults, or all
- *   bench                  a table of what things cost here
- *   stray                  touches unplugged memory and has to be stopped by the port, which names it
- *   workload=synthetic[,KEY=VALUE]...     as of `pleat run`: preset, fill, unmovable, reclaimable, orders,
- *                          lifetime, mean, long-mean, long-share, rate, cpus, remote-free, speed=max, seed
- *   fill=SIZE              of objects, once the devices are at rest; then follows them
- *   objects=movable|mixed|unmovable       what it fills with (movable)
- *   free=PERCENT           of the objects, at random, before it follows (50%)
- *   policy=NAME[,ratio=N]  of what is plugged: online, offline, online_kernel, online_movable,
- *                          auto_movable, prefer_movable (online)
- *   floor=SIZE|off         of free memory that a shrink leaves (64M)
- *   blocks=tell            run says on the console how each memory block is, for a program: blocks.h
- *   interrupts=msix|intx|none             at best (msix)
- *   test=GROUP[,GROUP]     TAP: core, cpus, device, faults, or all of these; xen-memory, xen-events,
- * xen-grants bench                  a table of what things cost here stray                  touches unplugged
- * memory and has to be stopped by the port, which names it workload=synthetic[,KEY=VALUE]...     as of `pleat
- * run`: preset, fill, unmovable, reclaimable, orders, lifetime, mean, long-mean, long-share, rate, cpus,
- * remote-free, speed=max, seed fill=SIZE              of objects, once the devices are at rest; then follows
- * them objects=movable|mixed|unmovable       what it fills with (movable) free=PERCENT           of the
- * objects, at random, before it follows (50%) policy=NAME[,ratio=N]  of what is plugged: online, offline,
- * online_kernel, online_movable, auto_movable, prefer_movable (online) floor=SIZE|off         of free memory
- * that a shrink leaves (64M) interrupts=msix|intx|none             at best (msix)
- *   log=error|warning|info|debug          what of the core's and the drivers' lines is shown (error)
  *   run                               follows the devices until `q` comes from the console (the default)
  *   test=GROUP[,GROUP]                TAP: core, cpus, device, faults, or all of these; under Xen also
  *                                     xen-memory, xen-events, xen-grants, xen-balloon, xen-unpopulated
@@ -40,6 +16,7 @@
  *   policy=NAME[,ratio=N]             of what is plugged: online, offline, online_kernel, online_movable,
  *                                     auto_movable, prefer_movable (online)
  *   floor=SIZE|off                    of free memory that a shrink leaves (64M; the Xen balloon: 16M)
+ *   blocks=tell                       how each memory block is, on the console, for a program (blocks.h)
  *   interrupts=msix|intx|none         at best (msix)
  *   log=error|warning|info|debug      what of the core's and the drivers' lines is shown (error)
  *
