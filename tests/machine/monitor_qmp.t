@@ -136,7 +136,7 @@ is 'every piece of rubbish was answered' \
 printf '{"execute":"query-status","id":"x1"}{"execute":"que' >&3
 sleep 0.1
 printf 'ry-status","id":"x2"}' >&3
-ok 'two messages in one write, one in two' until_true grep -q x2 "$dir/client"
+ok 'two messages in one write, one in two' until_true grep -q '"x2"' "$dir/client"
 has 'both were answered' "$(grep -c '"x[12]"' "$dir/client")" '^2$'
 
 is 'object-add' "$(qmp object-add '{"qom-type":"memory-backend-ram","id":"mem2","size":1073741824}')" '{"return":{}}'
