@@ -81,8 +81,8 @@ struct pleat_device_slot {
 };
 
 /** Domains of a machine on Xen. The other one has memory at its first frames, and holes after these. */
-#define PLEAT_XEN_HOST_GUEST       1
-#define PLEAT_XEN_HOST_PEER        2
+#define PLEAT_XEN_HOST_GUEST       1u
+#define PLEAT_XEN_HOST_PEER        2u
 #define PLEAT_XEN_HOST_PEER_FRAMES 1024u
 
 /** The host's side of a guest on Xen; on the service thread. */
