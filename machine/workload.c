@@ -5,10 +5,9 @@
  * A slot holds a block or nothing. Its lock is held for short steps only and never across a call into the
  * core, because the core calls isolate, migrate and putback with locks of its own held:
  *
- *   EMPTY     nothing is held
+ *   EMPTY     nothing is held, or what was is on its way back to the core; its CPU may fill the slot anew
  *   HELD      the block is ours, and may be stamped anew
  *   ISOLATED  held, and the core is about to move it: nobody writes to it
- *   FREEING   on its way back to the core: its content isn't looked at by a migration any more
  *
  * A CPU frees its own blocks even while they are ISOLATED; the core completes such a free.
  */
@@ -37,7 +36,7 @@
 /* The core's own counters for what the service thread does stand behind those of the CPUs. */
 #define COUNTERS (PLEAT_MACHINE_CPUS_MAX + 1u)
 
-enum slot_state { EMPTY = 0, HELD, ISOLATED, FREEING };
+enum slot_state { EMPTY = 0, HELD, ISOLATED };
 
 /* What is held in one allocation. */
 struct block {
@@ -326,7 +325,7 @@ static void release(struct pleat_workload *workload, const struct block *block)
     ADD(counters->held[mobility_of(block)], -(int64_t)frames_of(block));
 }
 
-/* Takes the block out of the slot, as FREEING; false if there is none. */
+/* Takes the block out of the slot; false if there is none. */
 static bool take_out(struct slot *slot, unsigned only_mobility, struct block *block)
 {
     lock_slot(slot);
@@ -334,17 +333,10 @@ static bool take_out(struct slot *slot, unsigned only_mobility, struct block *bl
                       (only_mobility == PLEAT_MOBILITIES || mobility_of(&slot->block) == only_mobility);
     if (held) {
         *block = slot->block;
-        slot->state = FREEING;
+        slot->state = EMPTY;
     }
     unlock_slot(slot);
     return held;
-}
-
-static void empty(struct slot *slot)
-{
-    lock_slot(slot);
-    slot->state = EMPTY;
-    unlock_slot(slot);
 }
 
 /* Puts a block into the next CPU's mailbox; false if there is no room. */
@@ -400,7 +392,6 @@ static void free_slot(struct pleat_workload *workload, unsigned cpu_number, uint
     }
     if (!gone)
         release(workload, &block);
-    empty(slot);
 }
 
 /* Writes to one of the blocks that this CPU holds. */
@@ -534,8 +525,6 @@ uint64_t pleat_workload_reclaim(struct pleat_workload *workload, uint64_t frames
             struct block block;
             if (!take_out(slot, PLEAT_RECLAIMABLE, &block))
                 continue;
-            /* First, because its CPU finds that it is gone, and may have the next block there in no time. */
-            empty(slot);
             release(workload, &block);
             reclaimed += frames_of(&block);
         }
