@@ -19,7 +19,7 @@
 
 #define FRAMES 4096u
 #define SLOTS  4u
-#define ROUNDS 400000u
+#define ROUNDS 100000u
 
 struct lab {
     struct pleat core;
