@@ -21,8 +21,13 @@ type_in() {
             *) printf "$keys" ;;
             esac
         done
-        printf '\004'
-        until_true test -s "$dir/code"
+        # Before the program reads keys by itself, Ctrl-D is the terminal's and gone.
+        tries=0
+        until [ -s "$dir/code" ] || [ $tries -ge 100 ]; do
+            printf '\004'
+            sleep 0.1
+            tries=$((tries + 1))
+        done
     ) | limited socat -t2 - EXEC:"sh $dir/machine",pty,setsid,ctty >"$dir/screen"
     screen=$(tr -d '\r' <"$dir/screen")
 }
