@@ -5,7 +5,6 @@
 #include "machine.h"
 #include "ports/bare/console_port.h"
 #include "ports/bare/print.h"
-#include "ports/bare/xen_peer.h"
 #include "start.h"
 
 struct platform platform;
@@ -110,31 +109,4 @@ void boot(uint64_t device_tree)
     };
     console_port(&platform.port);
     platform_exit((unsigned)image_main());
-}
-
-const struct pleat_xen *platform_xen(void)
-{
-    return NULL;
-}
-
-void platform_xen_reboot(void)
-{
-}
-
-int platform_xen_peer(struct xen_peer *peer, unsigned frames, uint64_t pfn, uint64_t table_pfn)
-{
-    *peer = (struct xen_peer){.frames = frames, .pfn = pfn, .table_pfn = table_pfn};
-    return PLEAT_E_UNSUPPORTED;
-}
-
-int platform_xen_peer_end(struct xen_peer *peer)
-{
-    peer->is_there = false;
-    return PLEAT_OK;
-}
-
-int platform_xen_peer_channel(const struct xen_peer *peer)
-{
-    (void)peer;
-    return PLEAT_E_UNSUPPORTED;
 }

@@ -10,7 +10,6 @@
 #include "ports/bare/fdt.h"
 #include "ports/bare/platform.h"
 #include "ports/bare/print.h"
-#include "ports/bare/xen_peer.h"
 
 #include "pleat_port.h"
 #include "riscv.h"
@@ -237,31 +236,4 @@ void *platform_map_registers(uint64_t address, uint64_t bytes)
     (void)address;
     (void)bytes;
     return NULL;
-}
-
-const struct pleat_xen *platform_xen(void)
-{
-    return NULL;
-}
-
-void platform_xen_reboot(void)
-{
-}
-
-int platform_xen_peer(struct xen_peer *peer, unsigned frames, uint64_t pfn, uint64_t table_pfn)
-{
-    *peer = (struct xen_peer){.frames = frames, .pfn = pfn, .table_pfn = table_pfn};
-    return PLEAT_E_UNSUPPORTED;
-}
-
-int platform_xen_peer_end(struct xen_peer *peer)
-{
-    peer->is_there = false;
-    return PLEAT_OK;
-}
-
-int platform_xen_peer_channel(const struct xen_peer *peer)
-{
-    (void)peer;
-    return PLEAT_E_UNSUPPORTED;
 }
