@@ -445,6 +445,8 @@ int pleat_init(struct pleat *pleat, const struct pleat_config *config, const str
                           .dma32_end_pfn = config->dma32_end_pfn,
                           .reclaim = config->reclaim,
                           .reclaim_context = config->reclaim_context,
+                          .help = config->help,
+                          .help_context = config->help_context,
                           .visitors = config->port->fence_cpus ? 0 : 1};
     core->owner_shift = config->owner_bytes == 16 ? 4 : config->owner_bytes == PLEAT_NO_OWNER_WORD ? 0 : 3;
     core->block_order = PLEAT_PAGEBLOCK_ORDER + word_lowest(core->block_pageblocks);

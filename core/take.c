@@ -7,6 +7,12 @@
  * movable, a budget at a time; between two steps the hotplug lock is free and the range stays isolated. When
  * everything is free (or passed over) the range becomes what its goal says. If that can't be reached, the
  * isolation is lifted and all is as before, less what has moved.
+ *
+ * While a step evacuates, other CPUs may help: they begin at the end of the range and work towards the step,
+ * which goes over all of it even so, and finds free what they have moved. Nobody needs to know who moves
+ * which frame: whoever writes ISOLATING into its owner's word does. The step reports, asks for room and
+ * decides; a helper leaves what it can't move as it was. It looks at metadata of frames that aren't its own,
+ * so the step waits until helpers have left before it ends, as blocks may go after that.
  */
 #include "bits.h"
 #include "block.h"
@@ -17,10 +23,20 @@
 
 #define PIN_TRIES     3u
 #define RECLAIM_TRIES 8u
+/* What a helper goes over between two looks whether the step still wants it. */
+#define HELP_FRAMES 64u
 
 enum take_state {
     TAKE_ENDED = 0,  /* nothing is isolated */
     TAKE_RUNNING = 1 /* isolated; a step goes on at next_pfn */
+};
+
+/* Somebody who evacuates. */
+struct mover {
+    bool helps;
+    bool avoids;      /* there may be room outside of what is leaving */
+    uint64_t moved;   /* frames that the take doesn't count yet */
+    struct slot slot; /* where they go; empty between steps */
 };
 
 struct take {
@@ -29,12 +45,14 @@ struct take {
     enum take_state state;
     unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
-    bool avoids;         /* there may be room outside of what is leaving */
-    uint64_t next_pfn;   /* everything before it was free when it was passed */
-    uint64_t moved;      /* frames */
+    bool is_helped;      /* this step */
+    bool helper_avoids;  /* what helpers of this step find in their mover */
     uint64_t in_the_way; /* of this pass: pinned, or being freed */
     struct pleat_look look;
-    struct slot slot; /* where evacuated frames go, during a step */
+    struct mover mover;
+    _Atomic uint64_t next_pfn; /* everything before it was free when the step passed it */
+    _Atomic uint64_t help_pfn; /* from here on others have gone over it or do so now */
+    _Atomic uint64_t moved;    /* frames */
 };
 _Static_assert(sizeof(struct take) <= sizeof(struct pleat_take), "struct pleat_take is too small");
 
@@ -46,6 +64,17 @@ static struct take *take_of(struct pleat_take *take)
 static uint64_t end_of(const struct take *take)
 {
     return take->config.start_pfn + take->config.frames;
+}
+
+/* Where the step is; helpers look how near it has come. */
+static uint64_t next_pfn(const struct take *take)
+{
+    return atomic_load_explicit(&take->next_pfn, memory_order_relaxed);
+}
+
+static void go_to(struct take *take, uint64_t pfn)
+{
+    atomic_store_explicit(&take->next_pfn, pfn, memory_order_relaxed);
 }
 
 /* Blocks that are OFFLINE are held then, so that they stay so, and left alone else. */
@@ -268,7 +297,6 @@ static int begin(struct take *take)
     each_block(take, isolate_block);
     core_drain(core, true);
     take->state = TAKE_RUNNING;
-    take->next_pfn = take->config.start_pfn;
     return PLEAT_OK;
 }
 
@@ -280,8 +308,9 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *storage, const stru
 
     *take = (struct take){.core = core,
                           .config = *config,
-                          .avoids = config->leaving_frames != 0,
-                          .next_pfn = config->start_pfn};
+                          .mover.avoids = config->leaving_frames != 0,
+                          .next_pfn = config->start_pfn,
+                          .help_pfn = config->start_pfn + config->frames};
     error = check_config(take);
     if (error)
         return error;
@@ -324,7 +353,8 @@ static bool put_back(struct core *core, struct block *block, const struct piece 
     return true;
 }
 
-static int64_t target_allocate(struct take *take, struct block *block, const struct piece *piece)
+static int64_t target_allocate(const struct take *take, struct mover *mover, struct block *block,
+                               const struct piece *piece)
 {
     struct core *core = take->core;
     unsigned order = OWNER_ORDER(piece->word);
@@ -336,7 +366,7 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
     struct cpu *cpu;
     int64_t pfn;
 
-    if (take->avoids) {
+    if (mover->avoids) {
         uint64_t last_pfn = take->config.leaving_pfn + take->config.leaving_frames - 1;
 
         wish.avoided_block = take->config.leaving_pfn >> core->block_order;
@@ -344,7 +374,7 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
     }
     cpu = cpu_begin(core);
     if (order < PLEAT_PAGEBLOCK_ORDER)
-        pfn = slot_allocate(core, cpu, &wish, &take->slot);
+        pfn = slot_allocate(core, cpu, &wish, &mover->slot);
     else
         pfn = allocate_huge(core, cpu, &wish);
     if (pfn >= 0) {
@@ -358,24 +388,29 @@ static int64_t target_allocate(struct take *take, struct block *block, const str
 }
 
 /* Somewhere that stays, or if there is no room, also in what will be taken after this. */
-static int64_t target_find(struct take *take, struct block *block, const struct piece *piece)
+static int64_t target_find(const struct take *take, struct mover *mover, struct block *block,
+                           const struct piece *piece)
 {
-    int64_t to = target_allocate(take, block, piece);
+    int64_t to = target_allocate(take, mover, block, piece);
 
+    if (mover->helps)
+        return to;
     if (to < 0) {
         /* Free frames may lie in CPUs' caches and slots. */
         core_drain(take->core, false);
-        to = target_allocate(take, block, piece);
+        to = target_allocate(take, mover, block, piece);
     }
-    if (to < 0 && take->avoids) {
-        take->avoids = false;
-        to = target_allocate(take, block, piece);
+    if (to < 0 && mover->avoids) {
+        mover->avoids = false;
+        to = target_allocate(take, mover, block, piece);
     }
     return to;
 }
 
-/* PLEAT_OK: it is gone. PLEAT_E_BUSY: its owner refused now. PLEAT_E_NO_MEMORY: nowhere to go. */
-static int evacuate(struct take *take, struct block *block, const struct piece *piece)
+/* PLEAT_OK: it is gone, or somebody else moves it. PLEAT_E_BUSY: its owner refused now. PLEAT_E_NO_MEMORY:
+ * nowhere to go. */
+static int evacuate(const struct take *take, struct mover *mover, struct block *block,
+                    const struct piece *piece)
 {
     struct core *core = take->core;
     const struct owner *owner = &core->owners[OWNER_INDEX(piece->word)];
@@ -388,18 +423,18 @@ static int evacuate(struct take *take, struct block *block, const struct piece *
 
     if (!atomic_compare_exchange_strong(head_owner(core, block, piece->head, order), &expected,
                                         piece->word | STATE_ISOLATING))
-        return PLEAT_OK; /* freed under our eyes */
+        return PLEAT_OK; /* freed under our eyes, or a helper was first */
     error = owner->ops->isolate(owner->context, from, order, cookie);
     if (error) {
         return put_back(core, block, piece) ? PLEAT_OK : PLEAT_E_BUSY;
     }
-    to = target_find(take, block, piece);
+    to = target_find(take, mover, block, piece);
     error =
         to < 0 ? PLEAT_E_NO_MEMORY : owner->ops->migrate(owner->context, from, (uint64_t)to, order, cookie);
     if (!error) {
         atomic_store(head_owner(core, block, piece->head, order), 0);
         source_free(core, block, piece->head, order);
-        take->moved += (uint64_t)1 << order;
+        mover->moved += (uint64_t)1 << order;
         return PLEAT_OK;
     }
     if (to >= 0 && pleat_free(pleat_of(core), (uint64_t)to, order))
@@ -425,9 +460,9 @@ static int pass(struct take *take, uint64_t budget)
 {
     struct core *core = take->core;
 
-    while (take->next_pfn < end_of(take)) {
-        struct block *block = block_of(core, take->next_pfn);
-        uint64_t offset = take->next_pfn & (block_frames(core) - 1);
+    while (next_pfn(take) < end_of(take)) {
+        struct block *block = block_of(core, next_pfn(take));
+        uint64_t offset = next_pfn(take) & (block_frames(core) - 1);
         struct piece piece = piece_at(core, block, offset);
         uint64_t cost = 1;
         int error;
@@ -435,7 +470,7 @@ static int pass(struct take *take, uint64_t budget)
         switch (piece.kind) {
         case FRAME_MOVABLE:
             cost = (uint64_t)1 << piece.order;
-            error = evacuate(take, block, &piece);
+            error = evacuate(take, &take->mover, block, &piece);
             if (error == PLEAT_E_NO_MEMORY)
                 return error;
             if (error)
@@ -452,12 +487,124 @@ static int pass(struct take *take, uint64_t budget)
         default:
             break;
         }
-        take->next_pfn += piece.frames;
+        go_to(take, next_pfn(take) + piece.frames);
         if (cost >= budget)
-            return take->next_pfn < end_of(take) ? PLEAT_MORE : PLEAT_OK;
+            return next_pfn(take) < end_of(take) ? PLEAT_MORE : PLEAT_OK;
         budget -= cost;
     }
     return PLEAT_OK;
+}
+
+static void mover_rests(struct take *take, struct mover *mover)
+{
+    if (mover->slot.block) {
+        struct cpu *cpu = cpu_begin(take->core);
+
+        slot_release(cpu, &mover->slot);
+        cpu_end(cpu);
+    }
+    atomic_fetch_add_explicit(&take->moved, mover->moved, memory_order_relaxed);
+    mover->moved = 0;
+}
+
+/* --- help ----------------------------------------------------------------------------------------------- */
+
+/* A step that has more than a pageblock before it, for the first time, lets others in. */
+static void help_begin(struct take *take)
+{
+    struct core *core = take->core;
+    uint64_t help_pfn = atomic_load_explicit(&take->help_pfn, memory_order_relaxed);
+
+    take->is_helped = core->cpu_count > 1 && help_pfn > next_pfn(take) && help_pfn - next_pfn(take) > FRAMES;
+    if (!take->is_helped)
+        return;
+    take->helper_avoids = take->mover.avoids;
+    atomic_store(&core->helped, take);
+    if (core->help)
+        core->help(core->help_context);
+}
+
+/* Either a helper's count is seen here, or the helper sees that nobody wants it. */
+static void help_end(struct take *take)
+{
+    struct core *core = take->core;
+
+    if (!take->is_helped)
+        return;
+    atomic_store(&core->helped, NULL);
+    while (atomic_load(&core->helpers))
+        pleat_port_pause();
+}
+
+static void help_no_more(struct take *take)
+{
+    atomic_store_explicit(&take->help_pfn, take->config.start_pfn, memory_order_relaxed);
+}
+
+/* The last piece that nobody has gone over, if it is well before the step: [*from, *to). */
+static bool help_claim(struct take *take, uint64_t *from, uint64_t *to)
+{
+    *to = atomic_load_explicit(&take->help_pfn, memory_order_relaxed);
+    do {
+        uint64_t reached = next_pfn(take);
+
+        *from = (*to - 1) / HELP_FRAMES * HELP_FRAMES;
+        if (*from < reached + HELP_FRAMES || *to <= reached)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&take->help_pfn, to, *from, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
+/* False: there is no room that a helper could find. */
+static bool help_with(struct take *take, struct mover *mover, uint64_t from, uint64_t to)
+{
+    struct core *core = take->core;
+
+    while (from < to) {
+        struct block *block = block_of(core, from);
+        struct piece piece = piece_at(core, block, from & (block_frames(core) - 1));
+
+        if (piece.kind == FRAME_MOVABLE && evacuate(take, mover, block, &piece) == PLEAT_E_NO_MEMORY)
+            return false;
+        from += piece.frames;
+    }
+    return true;
+}
+
+static uint64_t help(struct take *take, uint64_t budget)
+{
+    struct core *core = take->core;
+    struct mover mover = {.helps = true, .avoids = take->helper_avoids};
+    uint64_t from, to, done = 0;
+
+    while (done < budget && atomic_load_explicit(&core->helped, memory_order_relaxed) == take &&
+           help_claim(take, &from, &to)) {
+        done += to - from;
+        if (!help_with(take, &mover, from, to)) {
+            help_no_more(take);
+            break;
+        }
+    }
+    mover_rests(take, &mover);
+    return done;
+}
+
+uint64_t pleat_take_help(struct pleat *pleat, uint64_t budget)
+{
+    struct core *core = core_of(pleat);
+    struct take *take;
+    uint64_t done = 0;
+
+    /* Who asks again and again doesn't keep a step waiting. */
+    if (!atomic_load_explicit(&core->helped, memory_order_relaxed))
+        return 0;
+    atomic_fetch_add(&core->helpers, 1);
+    take = atomic_load(&core->helped);
+    if (take)
+        done = help(take, budget);
+    atomic_fetch_sub(&core->helpers, 1);
+    return done;
 }
 
 /* --- take ----------------------------------------------------------------------------------------------- */
@@ -639,23 +786,23 @@ static int step(struct take *take, uint64_t budget)
 
     if (too_late(take))
         return PLEAT_E_TIMEOUT;
-    if (take->next_pfn == take->config.start_pfn) {
+    if (next_pfn(take) == take->config.start_pfn) {
         take->in_the_way = 0;
         take->look.pinned = 0;
         take->look.unmovable = 0;
     }
+    help_begin(take);
     result = pass(take, budget ? budget : 1);
-    if (take->slot.block) {
-        struct cpu *cpu = cpu_begin(take->core);
-
-        slot_release(cpu, &take->slot);
-        cpu_end(cpu);
-    }
+    mover_rests(take, &take->mover);
+    help_end(take);
     if (result)
         return result;
     result = pass_ended(take);
-    if (result == PLEAT_MORE)
-        take->next_pfn = take->config.start_pfn;
+    if (result == PLEAT_MORE) {
+        /* What is left is what couldn't be moved, or only just. */
+        help_no_more(take);
+        go_to(take, take->config.start_pfn);
+    }
     return result;
 }
 
@@ -712,7 +859,7 @@ void pleat_take_report(const struct pleat_take *storage, uint64_t *moved, struct
 {
     const struct take *take = (const struct take *)(const void *)storage;
 
-    *moved = take->moved;
+    *moved = atomic_load_explicit(&take->moved, memory_order_relaxed);
     *look = take->look;
 }
 

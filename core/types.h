@@ -274,6 +274,7 @@ _Static_assert(PLEAT_MAX_NODES << ENTRY_NODE_SHIFT <= ENTRY_MOVABLE_ONLY, "nodes
 
 struct pleat_unpopulated_range;
 struct section;
+struct take;
 
 struct core {
     /* read on every allocation */
@@ -310,6 +311,11 @@ struct core {
     uint32_t owner_count;
     uint32_t policy, policy_ratio;
     _Atomic uint32_t hotplug_lock;
+    /* Other CPUs' part in a take. */
+    void (*help)(void *context);
+    void *help_context;
+    _Atomic(struct take *) helped; /* whose step is on; NULL: there is nothing to help with */
+    _Atomic uint32_t helpers;      /* CPUs that may be looking at it */
     /* Unpopulated frames. */
     _Atomic uint32_t pool_lock;
     _Atomic(const struct pleat_unpopulated_range *) pool_ranges; /* NULL: there is no pool */

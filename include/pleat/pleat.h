@@ -112,6 +112,10 @@ struct pleat_config {
      * ask. */
     uint64_t (*reclaim)(void *context, unsigned node, uint64_t frames);
     void *reclaim_context;
+    /** Tells that a step of a take begins that has work for more than one CPU: others may call
+     * pleat_take_help() from now on. Called under the hotplug lock: it mustn't wait. NULL: nobody is told. */
+    void (*help)(void *context);
+    void *help_context;
 };
 
 #define PLEAT_NO_OWNER_WORD 0xffu
@@ -139,7 +143,9 @@ void pleat_memory_init(struct pleat *pleat, struct pleat_memory *memory);
 
 /**
  * What the owner of movable frames does when one of them has to go elsewhere. Called by whoever runs
- * pleat_take_step(), under the hotplug lock, not pinned. `cookie` is what the frame was allocated with.
+ * pleat_take_step(), under the hotplug lock, not pinned; and where there are CPUs that call
+ * pleat_take_help(), by them as well, at the same time, for other frames: then somebody else has the hotplug
+ * lock and waits for them. `cookie` is what the frame was allocated with.
  */
 struct pleat_owner_ops {
     /** Stop changing this frame until migrate or putback. 0: done; any error: pinned now, leave it.
@@ -364,6 +370,16 @@ int pleat_take_begin(struct pleat *pleat, struct pleat_take *take, const struct 
  * times. STATE: there is no unfinished take.
  */
 int pleat_take_step(struct pleat *pleat, struct pleat_take *take, uint64_t budget);
+
+/**
+ * For a CPU that has nothing better to do: helps whoever is inside pleat_take_step() with moving what is
+ * movable, from the end of the range towards it, until the step ends or about `budget` frames were gone over.
+ * Returns how many; 0: there is nothing to help with now. What it can't move it leaves to the step. Not
+ * pinned, without the hotplug lock, and not from a callback of the core; the step doesn't return before its
+ * helpers have left, which they do after at most 64 frames. Any number of CPUs at once. Effort with nothing
+ * to do: one load.
+ */
+uint64_t pleat_take_help(struct pleat *pleat, uint64_t budget);
 
 /** Ends an unfinished take: the isolation is lifted. No effect on one that has ended. */
 void pleat_take_cancel(struct pleat *pleat, struct pleat_take *take);
