@@ -7,6 +7,8 @@
 
 #include "ports/bare/print.h"
 
+#include "help.h"
+
 /* The core's own frame size, which is not asked for another. */
 #define FRAME_BYTES 4096u
 
@@ -51,6 +53,8 @@ static int make_core(struct guest *guest)
         .policy_ratio = guest->options.policy_ratio,
         .reclaim = reclaim,
         .reclaim_context = guest,
+        .help = guest->options.no_help ? NULL : help_welcome,
+        .help_context = guest,
     };
     int error = pleat_init(&guest->core, &config, platform.spans, platform.span_count);
     if (error)
@@ -165,6 +169,8 @@ bool guest_check(struct guest *guest)
           "checked, %lu wrong\n",
           sums.allocations, sums.frees, sums.refused, sums.migrated_frames, sums.reclaimed_frames,
           sums.checked, sums.wrong);
+    if (help_frames())
+        print("guest: other CPUs went over %lu frames of what was taken\n", help_frames());
     return drivers_are_valid(guest) && domain_is_valid(&guest->domain) && good;
 }
 

@@ -400,6 +400,10 @@ static int read_word(struct reader *reader, char *word)
         if (!is_choice(value, kinds, COUNT(kinds), &choice))
             return complain(reader, word, "movable, mixed or unmovable", value);
         options->objects = (enum fill_objects)choice;
+    } else if (is_same(word, "help")) {
+        if (!is_same(value, "off"))
+            return complain(reader, word, "off", value);
+        options->no_help = true;
     } else if (is_same(word, "blocks")) {
         if (!is_same(value, "tell"))
             return complain(reader, word, "tell", value);

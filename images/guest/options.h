@@ -16,6 +16,7 @@
  *   policy=NAME[,ratio=N]             of what is plugged: online, offline, online_kernel, online_movable,
  *                                     auto_movable, prefer_movable (online)
  *   floor=SIZE|off                    of free memory that a shrink leaves (64M; the Xen balloon: 16M)
+ *   help=off                          other CPUs leave a shrink to the one that serves the devices
  *   blocks=tell                       how each memory block is, on the console, for a program (blocks.h)
  *   interrupts=msix|intx|none         at best (msix)
  *   log=error|warning|info|debug      what of the core's and the drivers' lines is shown (error)
@@ -85,8 +86,9 @@ struct guest_options {
     uint64_t floor_bytes; /**< 0: the driver's default; UINT64_MAX: off */
     enum guest_interrupts interrupts;
     bool tells_blocks;
-    uint64_t target_bytes;                              /**< of the Xen balloon; 0: none */
-    bool no_unpopulated;                                /**< foreign pages go where the guest's memory was */
+    bool no_help;          /**< other CPUs don't move frames for the one that takes */
+    uint64_t target_bytes; /**< of the Xen balloon; 0: none */
+    bool no_unpopulated;   /**< foreign pages go where the guest's memory was */
     uint64_t grants_domain, grants_first, grants_count; /**< to be mapped; count 0: nothing is */
     enum pleat_log_level log_level;
 };

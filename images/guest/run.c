@@ -7,6 +7,8 @@
 
 #include "ports/bare/print.h"
 
+#include "help.h"
+
 /* Operations between two looks at the devices. */
 #define BATCH 64u
 /* The console is looked at so often. */
@@ -24,7 +26,7 @@ static void work(void *context, unsigned cpu)
         platform_wake_begin();
         const uint64_t now_ns = platform_clock_ns();
         const uint64_t when = workload_run(&guest->workload, cpu, now_ns, BATCH);
-        if (when > now_ns && !atomic_load(&guest->stops))
+        if (when > now_ns && !atomic_load(&guest->stops) && !help_once(guest))
             platform_idle(when);
     }
 }
@@ -34,6 +36,7 @@ static int start_workload(struct guest *guest)
     const struct workload_options *options = &guest->options.workload;
     int error = workload_begin(&guest->workload, &guest->held, options, guest->boot_frames, platform.cpus);
 
+    help_rest();
     for (unsigned cpu = 1; cpu < guest->workload.cpus && !error; cpu++)
         error = platform_start(cpu, work, guest);
     if (error)

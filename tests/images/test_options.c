@@ -59,8 +59,9 @@ static void words_choose_what_is_done(void **state)
     assert_int_equal(parsed("test=core,faults").tests, TEST_CORE | TEST_FAULTS);
     assert_int_equal(parsed("test=all").tests, TEST_ALL);
     assert_int_equal(parsed("test=all").mode, MODE_TEST);
-    const struct guest_options options = parsed("policy=prefer_movable,ratio=3 floor=512M interrupts=intx "
-                                                "log=debug blocks=tell fill=6T objects=mixed free=12.5%");
+    const struct guest_options options =
+        parsed("policy=prefer_movable,ratio=3 floor=512M interrupts=intx "
+               "log=debug blocks=tell help=off fill=6T objects=mixed free=12.5%");
     assert_int_equal(options.policy, PLEAT_POLICY_PREFER_MOVABLE);
     assert_int_equal(options.policy_ratio, 3);
     assert_int_equal(options.floor_bytes, 512 << 20);
@@ -68,6 +69,8 @@ static void words_choose_what_is_done(void **state)
     assert_int_equal(options.log_level, PLEAT_LOG_DEBUG);
     assert_true(options.tells_blocks);
     assert_false(parsed("run").tells_blocks);
+    assert_true(options.no_help);
+    assert_false(parsed("run").no_help);
     assert_int_equal(options.fill_bytes, UINT64_C(6) << 40);
     assert_int_equal(options.objects, FILL_MIXED);
     assert_int_equal(options.free_ppm, 125000);
@@ -127,6 +130,7 @@ static void wrong_words_are_named(void **state)
         char message[256];
         assert_int_equal(options_parse(wrong[i], &options, message, sizeof message), PLEAT_E_INVALID);
     }
+    refused("help=on", "command line: help: expected off, found \"on\"");
     refused("unpopulated=on", "command line: unpopulated: expected off, found \"on\"");
     refused("fill=1X", "command line: fill: expected a size such as 512M, found \"1X\"");
     refused("fill=99999999999T", "command line: fill: expected a size such as 512M, found \"99999999999T\"");
