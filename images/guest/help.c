@@ -12,6 +12,8 @@
 
 /* Frames that a helper goes over before it looks around. */
 #define BUDGET 512u
+/* More of them would wait for memory, not for a CPU. */
+#define HELPERS_MOST 7u
 
 static _Atomic uint64_t gone_over;
 
@@ -32,9 +34,10 @@ static void help(void *context, unsigned cpu)
 
 void help_welcome(void *context)
 {
-    for (unsigned cpu = 1; cpu < platform.cpus; cpu++)
-        if (platform_is_idle(cpu))
-            (void)platform_start(cpu, help, context);
+    unsigned helpers = 0;
+
+    for (unsigned cpu = 1; cpu < platform.cpus && helpers < HELPERS_MOST; cpu++)
+        helpers += platform_is_idle(cpu) && !platform_start(cpu, help, context);
 }
 
 void help_rest(void)

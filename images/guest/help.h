@@ -10,7 +10,7 @@
 
 struct guest;
 
-/** A core's `help`: every CPU that is idle begins. */
+/** A core's `help`: CPUs that are idle begin. */
 void help_welcome(void *context);
 
 /** Helps if there is something to help with; false: there isn't. Any CPU but the one that takes. */

@@ -8,6 +8,7 @@
 
 #include "ports/bare/print.h"
 
+#include "help.h"
 #include "random.h"
 #include "tap.h"
 
@@ -57,6 +58,25 @@ static void test_exhaustion(struct guest *guest)
     ok(!count && pleat_free_frames(&guest->core) == before, "all of them come back");
 }
 
+/* Boot memory of so many pageblocks with movable frames and none that stay; false: there is none. */
+static bool find_movable(struct guest *guest, uint64_t pageblocks, uint64_t *start_pfn,
+                         struct pleat_look *look)
+{
+    const uint64_t frames = pageblocks * PLEAT_PAGEBLOCK_FRAMES;
+
+    for (unsigned i = 0; i < platform.span_count; i++) {
+        const struct pleat_boot_span *span = &platform.spans[i];
+        uint64_t pfn =
+            (span->start_pfn + PLEAT_PAGEBLOCK_FRAMES - 1) & ~(uint64_t)(PLEAT_PAGEBLOCK_FRAMES - 1);
+        for (; pfn + frames <= span->start_pfn + span->frames; pfn += PLEAT_PAGEBLOCK_FRAMES) {
+            *start_pfn = pfn;
+            if (!pleat_look(&guest->core, pfn, frames, look) && look->movable && !look->unmovable)
+                return true;
+        }
+    }
+    return false;
+}
+
 static void test_evacuation(struct guest *guest)
 {
     struct held_sums before, after;
@@ -67,19 +87,11 @@ static void test_evacuation(struct guest *guest)
         (void)held_allocate(&guest->held, slot, 0, PLEAT_MOVABLE);
     for (uint32_t slot = 0; slot < MANY_BLOCKS; slot += 2)
         (void)held_free(&guest->held, slot);
-    for (unsigned i = 0; i < platform.span_count && !look.movable; i++) {
-        const struct pleat_boot_span *span = &platform.spans[i];
-        start_pfn = (span->start_pfn + PLEAT_PAGEBLOCK_FRAMES - 1) & ~(uint64_t)(PLEAT_PAGEBLOCK_FRAMES - 1);
-        for (; start_pfn + PLEAT_PAGEBLOCK_FRAMES <= span->start_pfn + span->frames;
-             start_pfn += PLEAT_PAGEBLOCK_FRAMES)
-            if (!pleat_look(&guest->core, start_pfn, PLEAT_PAGEBLOCK_FRAMES, &look) && look.movable &&
-                !look.unmovable)
-                break;
-    }
+    const bool found = find_movable(guest, 1, &start_pfn, &look);
     held_sum(&guest->held, &before);
     const int error = pleat_alloc_range(&guest->core, start_pfn, PLEAT_PAGEBLOCK_FRAMES, PLEAT_NO_TAG);
     held_sum(&guest->held, &after);
-    ok(!error && look.movable && after.migrated_frames - before.migrated_frames >= look.movable / 2,
+    ok(!error && found && after.migrated_frames - before.migrated_frames >= look.movable / 2,
        "a pageblock with %lu movable frames is emptied: %lu moved", look.movable,
        after.migrated_frames - before.migrated_frames);
     ok(held_check(&guest->held), "what was moved has the content that it had");
@@ -166,6 +178,39 @@ static void allocate_while_drained(void *context, unsigned cpu)
     }
 }
 
+/* Again and again, until another CPU was there in time. */
+static void test_help(struct guest *guest, uint32_t slots)
+{
+    static const char what[] = "an idle CPU helps to empty four pageblocks";
+    const uint64_t end_ns = platform_clock_ns() + 10 * SECOND_NS, before = help_frames();
+    uint64_t start_pfn;
+    struct pleat_look look;
+    bool fails = false;
+
+    if (platform.cpus == 1) {
+        skip(what, "there is one CPU");
+        return;
+    }
+    if (guest->options.no_help) {
+        skip(what, "help=off");
+        return;
+    }
+    for (uint32_t slot = 0; slot < slots; slot++)
+        (void)held_allocate(&guest->held, slot, 0, PLEAT_MOVABLE);
+    while (help_frames() == before && platform_clock_ns() < end_ns && !fails) {
+        if (!find_movable(guest, 4, &start_pfn, &look)) {
+            skip(what, "no four neighbours hold nothing but movable frames");
+            return;
+        }
+        fails =
+            pleat_alloc_range(&guest->core, start_pfn, UINT64_C(4) * PLEAT_PAGEBLOCK_FRAMES, PLEAT_NO_TAG) ||
+            pleat_free_range(&guest->core, start_pfn, UINT64_C(4) * PLEAT_PAGEBLOCK_FRAMES);
+    }
+    help_rest();
+    ok(!fails && help_frames() > before && held_check(&guest->held), "%s: %lu frames gone over", what,
+       help_frames() - before);
+}
+
 static void run_alone(void *context, unsigned cpu)
 {
     struct together *together = context;
@@ -214,6 +259,8 @@ void test_cpus(struct guest *guest)
     held_sum(&guest->held, &sums);
     ok(guest_check(guest) && !together.failures[0] && sums.migrated_frames,
        "the same while caches are drained and %lu frames moved", sums.migrated_frames);
+    held_free_all(&guest->held);
+    test_help(guest, together.slots * platform.cpus);
     held_free_all(&guest->held);
     ok(guest_check(guest), "no frame is lost");
     held_end(&guest->held);
