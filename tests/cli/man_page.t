@@ -60,10 +60,11 @@ for table in info guest; do
     known "$table" "$(sed -n "s/^\\.It Ic $table \\([a-z_-]*\\).*/\\1/p" $page)" "$below"
 done
 
-qmp=$(limited "$pleat" run -m 128M -qmp unix:"$dir/qmp",server=on,wait=off -duration 1s </dev/null >/dev/null &
+qmp=$("$pleat" run -m 128M -qmp unix:"$dir/qmp",server=on,wait=off -duration 30s </dev/null >/dev/null &
     until_true test -S "$dir/qmp"
-    printf '{"execute":"qmp_capabilities"}{"execute":"query-commands","id":1}' | limited socat -t0.3 - "UNIX:$dir/qmp" |
-        jq -r 'select(.id == 1) | .return[].name')
+    printf '{"execute":"qmp_capabilities"}{"execute":"query-commands","id":1}' | limited socat -t10 - "UNIX:$dir/qmp" |
+        jq -r 'select(.id == 1) | .return[].name'
+    kill $!)
 # shellcheck disable=SC2086
 named 'command of QMP' $qmp
 known 'command of QMP' "$(sed -n '/^\.Sh QMP/,/^the events/s/^\.Ic //p' $page | tr -d , )" "$qmp"

@@ -31,7 +31,7 @@ done
 resize_and_reset() {
     printf '%s\n' '{"execute": "qmp_capabilities"}' '{"execute": "qom-set", "arguments": {"path":
         "/machine/peripheral/vm0", "property": "requested-size", "value": '"$1"'}}' '{"execute": "system_reset"}' |
-        timeout 20 socat -t 1 - "UNIX-CONNECT:$dir/qmp" >/dev/null
+        timeout 20 socat -t 10 - "UNIX-CONNECT:$dir/qmp" >/dev/null
 }
 qemu_start pleat-guest 'run workload=synthetic,preset=20,fill=50%' -M q35 -cpu max -smp 2 -m 512M,maxmem=8G \
     -action reboot=reset -object memory-backend-memfd,id=mem0,size=4G,reserve=off \

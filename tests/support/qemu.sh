@@ -72,7 +72,7 @@ qemu_type() {
 
 # qmp COMMAND: sends one command, as JSON, and prints the answer.
 qmp() {
-    printf '%s\n' '{"execute": "qmp_capabilities"}' "$1" | timeout 20 socat -t 0.2 - "UNIX-CONNECT:$dir/qmp" | sed 1,2d
+    printf '%s\n' '{"execute": "qmp_capabilities"}' "$1" | timeout 20 socat -t 10 - "UNIX-CONNECT:$dir/qmp" | sed 1,2d
 }
 
 # qemu_resize ID BYTES: asks the guest for another size of a memory device.
