@@ -36,8 +36,6 @@
 #include <pleat/xen_grants.h>
 #include <pleat/xen_store.h>
 
-#include "text.h"
-
 /** Xen's frames, whatever the guest's are. */
 #define FRAME_BYTES UINT64_C(4096)
 /** The larger of the two orders that it is asked for. */

@@ -3,6 +3,7 @@
  * Memory out and in: free frames are withheld and given back to Xen, holes get memory and go into use. One
  * hypercall at a time, of as many extents as the batch, the budget and the difference allow.
  */
+#include "../common/log.h"
 #include "balloon.h"
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -338,8 +339,8 @@ static void take_back(struct pleat_xen_balloon *balloon, unsigned count, const u
     for (unsigned i = 0; i < count; i++) {
         const uint64_t index = pleat_xen_balloon_index(balloon, pfns[i]);
         if (index == NOWHERE || !pleat_xen_balloon_are(balloon, index, 1, FRAME_LENT)) {
-            pleat_xen_log(balloon->config.memory, PLEAT_LOG_ERROR, balloon->config.name,
-                          "a frame comes back that wasn't lent");
+            pleat_log_line(balloon->config.memory, PLEAT_LOG_ERROR, balloon->config.name,
+                           "a frame comes back that wasn't lent");
             continue;
         }
         pleat_xen_balloon_mark(balloon, index, 1, FRAME_HOLE);

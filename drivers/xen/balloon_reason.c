@@ -3,6 +3,8 @@
  * What the balloon says to people: the one line that tells why the guest isn't at the size that is wanted,
  * with the numbers that somebody needs who wants to change it.
  */
+#include "../common/log.h"
+#include "../common/text.h"
 #include "balloon.h"
 
 const char *pleat_xen_balloon_reason_text(enum pleat_xen_balloon_reason reason)
@@ -30,66 +32,66 @@ const char *pleat_xen_balloon_reason_text(enum pleat_xen_balloon_reason reason)
 /* --- The line --------------------------------------------------------------------------------------------
  */
 
-static void put_sizes(struct pleat_xen_text *text, uint64_t at_frames, uint64_t wanted_frames)
+static void put_sizes(struct pleat_fixed_text *text, uint64_t at_frames, uint64_t wanted_frames)
 {
-    pleat_xen_put_bytes(text, at_frames * FRAME_BYTES);
-    pleat_xen_put(text, " of ");
-    pleat_xen_put_bytes(text, wanted_frames * FRAME_BYTES);
-    pleat_xen_put(text, " wanted");
+    pleat_put_bytes(text, at_frames * FRAME_BYTES);
+    pleat_put(text, " of ");
+    pleat_put_bytes(text, wanted_frames * FRAME_BYTES);
+    pleat_put(text, " wanted");
 }
 
-static void put_why(struct pleat_xen_text *text, const struct stop *stop)
+static void put_why(struct pleat_fixed_text *text, const struct stop *stop)
 {
     switch (stop->reason) {
     case PLEAT_XEN_BALLOON_REASON_FLOOR:
-        pleat_xen_put(text, "the guest would have less than ");
-        pleat_xen_put_bytes(text, stop->number);
-        pleat_xen_put(text, " free");
+        pleat_put(text, "the guest would have less than ");
+        pleat_put_bytes(text, stop->number);
+        pleat_put(text, " free");
         break;
     case PLEAT_XEN_BALLOON_REASON_HOST:
-        pleat_xen_put(text, "Xen gives no more");
+        pleat_put(text, "Xen gives no more");
         if (stop->number > 0) {
-            pleat_xen_put(text, ", maximum ");
-            pleat_xen_put_number(text, stop->number);
-            pleat_xen_put(text, " frames");
+            pleat_put(text, ", maximum ");
+            pleat_put_number(text, stop->number);
+            pleat_put(text, " frames");
         }
         break;
     case PLEAT_XEN_BALLOON_REASON_NO_ROOM:
-        pleat_xen_put(text, "no block is left to add in ");
-        pleat_xen_put_bytes(text, stop->number);
-        pleat_xen_put(text, " of growth range");
+        pleat_put(text, "no block is left to add in ");
+        pleat_put_bytes(text, stop->number);
+        pleat_put(text, " of growth range");
         break;
     case PLEAT_XEN_BALLOON_REASON_OFFLINE:
-        pleat_xen_put(text, "the holes that are left lie in blocks that aren't online");
+        pleat_put(text, "the holes that are left lie in blocks that aren't online");
         break;
     case PLEAT_XEN_BALLOON_REASON_NO_FREE:
-        pleat_xen_put(text, "no frame that may go is free");
+        pleat_put(text, "no frame that may go is free");
         break;
     default:
-        pleat_xen_put(text, pleat_xen_balloon_reason_text(stop->reason));
+        pleat_put(text, pleat_xen_balloon_reason_text(stop->reason));
         break;
     }
     if (stop->detail != NULL) {
-        pleat_xen_put(text, ": ");
-        pleat_xen_put(text, stop->detail);
+        pleat_put(text, ": ");
+        pleat_put(text, stop->detail);
     }
     if (stop->error < 0) {
-        pleat_xen_put(text, ": ");
-        pleat_xen_put(text, pleat_error_text(stop->error));
+        pleat_put(text, ": ");
+        pleat_put(text, pleat_error_text(stop->error));
     }
 }
 
-static void put_stop(struct pleat_xen_text *text, const struct pleat_xen_balloon *balloon)
+static void put_stop(struct pleat_fixed_text *text, const struct pleat_xen_balloon *balloon)
 {
     const struct stop *stop = &balloon->stop;
-    pleat_xen_put(text, stop->growing ? "growth stopped at " : "shrink stopped at ");
+    pleat_put(text, stop->growing ? "growth stopped at " : "shrink stopped at ");
     put_sizes(text, stop->at_frames, stop->wanted_frames);
-    pleat_xen_put(text, ": ");
+    pleat_put(text, ": ");
     put_why(text, stop);
     if (balloon->waiting && balloon->pause.set) {
-        pleat_xen_put(text, "; again in ");
-        pleat_xen_put_number(text, balloon->pause_ns / 1000000);
-        pleat_xen_put(text, " ms");
+        pleat_put(text, "; again in ");
+        pleat_put_number(text, balloon->pause_ns / 1000000);
+        pleat_put(text, " ms");
     }
 }
 
@@ -138,33 +140,33 @@ static enum pleat_xen_balloon_reason reason_of(const struct pleat_xen_balloon *b
                : PLEAT_XEN_BALLOON_REASON_NONE;
 }
 
-static void put_detail(struct pleat_xen_text *text, const struct pleat_xen_balloon *balloon,
+static void put_detail(struct pleat_fixed_text *text, const struct pleat_xen_balloon *balloon,
                        enum pleat_xen_balloon_reason reason)
 {
     char line[128];
     switch (reason) {
     case PLEAT_XEN_BALLOON_REASON_STORE:
         (void)pleat_xen_store_phase(balloon->config.store, line, sizeof(line));
-        pleat_xen_put(text, ": ");
-        pleat_xen_put(text, line);
+        pleat_put(text, ": ");
+        pleat_put(text, line);
         if (balloon->store_error < 0) {
-            pleat_xen_put(text, ": ");
-            pleat_xen_put(text, pleat_error_text(balloon->store_error));
+            pleat_put(text, ": ");
+            pleat_put(text, pleat_error_text(balloon->store_error));
         }
         break;
     case PLEAT_XEN_BALLOON_REASON_TARGET:
-        pleat_xen_put(text, ": ");
-        pleat_xen_put(text, balloon->store_flaw);
+        pleat_put(text, ": ");
+        pleat_put(text, balloon->store_flaw);
         break;
     case PLEAT_XEN_BALLOON_REASON_PRESSURE:
-        pleat_xen_put(text, ": ");
-        pleat_xen_put_bytes(text, balloon->released_frames * FRAME_BYTES);
-        pleat_xen_put(text, " over the target");
+        pleat_put(text, ": ");
+        pleat_put_bytes(text, balloon->released_frames * FRAME_BYTES);
+        pleat_put(text, " over the target");
         break;
     case PLEAT_XEN_BALLOON_REASON_LENT:
-        pleat_xen_put(text, ": ");
-        pleat_xen_put_number(text, balloon->lent_frames);
-        pleat_xen_put(text, balloon->lent_frames == 1 ? " frame" : " frames");
+        pleat_put(text, ": ");
+        pleat_put_number(text, balloon->lent_frames);
+        pleat_put(text, balloon->lent_frames == 1 ? " frame" : " frames");
         break;
     default:
         break;
@@ -175,14 +177,14 @@ enum pleat_xen_balloon_reason pleat_xen_balloon_reason(const struct pleat_xen_ba
                                                        size_t text_bytes)
 {
     const enum pleat_xen_balloon_reason reason = reason_of(balloon);
-    struct pleat_xen_text out = pleat_xen_text_begin(text, text_bytes);
+    struct pleat_fixed_text out = pleat_fixed_text_begin(text, text_bytes);
     if (reason == balloon->stop.reason && reason != PLEAT_XEN_BALLOON_REASON_NONE) {
         put_stop(&out, balloon);
         return reason;
     }
-    pleat_xen_put(&out, pleat_xen_balloon_reason_text(reason));
+    pleat_put(&out, pleat_xen_balloon_reason_text(reason));
     put_detail(&out, balloon, reason);
-    pleat_xen_put(&out, ": ");
+    pleat_put(&out, ": ");
     put_sizes(&out, pleat_xen_balloon_populated_frames(balloon), pleat_xen_balloon_wanted_frames(balloon));
     return reason;
 }
@@ -201,16 +203,16 @@ void pleat_xen_balloon_say_stop(struct pleat_xen_balloon *balloon)
         return;
     }
     balloon->said = *stop;
-    struct pleat_xen_text out = pleat_xen_text_begin(line, sizeof(line));
+    struct pleat_fixed_text out = pleat_fixed_text_begin(line, sizeof(line));
     put_stop(&out, balloon);
-    pleat_xen_log(balloon->config.memory, PLEAT_LOG_WARNING, balloon->config.name, line);
+    pleat_log_line(balloon->config.memory, PLEAT_LOG_WARNING, balloon->config.name, line);
 }
 
 void pleat_xen_balloon_say_size(struct pleat_xen_balloon *balloon, const char *what, uint64_t frames)
 {
     char line[96];
-    struct pleat_xen_text out = pleat_xen_text_begin(line, sizeof(line));
-    pleat_xen_put(&out, what);
-    pleat_xen_put_bytes(&out, frames * FRAME_BYTES);
-    pleat_xen_log(balloon->config.memory, PLEAT_LOG_INFO, balloon->config.name, line);
+    struct pleat_fixed_text out = pleat_fixed_text_begin(line, sizeof(line));
+    pleat_put(&out, what);
+    pleat_put_bytes(&out, frames * FRAME_BYTES);
+    pleat_log_line(balloon->config.memory, PLEAT_LOG_INFO, balloon->config.name, line);
 }

@@ -3,6 +3,7 @@
  * What the guest is to be: the target out of the store or by the embedder, and what a guest that runs short
  * gets on top of it for a while.
  */
+#include "../common/log.h"
 #include "balloon.h"
 
 static const char target_path[] = "memory/target";
@@ -45,15 +46,36 @@ static void ask_later(struct pleat_xen_balloon *balloon)
     pleat_xen_balloon_timer_start(balloon, &balloon->store_timer, balloon->store_pause_ns);
 }
 
+/* Decimal digits, and a newline after them at most. False: anything else, or more than 64 bits hold. */
+static bool read_number(const char *data, size_t bytes, uint64_t *number)
+{
+    uint64_t value = 0;
+    if (bytes > 1 && data[bytes - 1] == '\n') {
+        bytes--;
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        if (data[i] < '0' || data[i] > '9') {
+            return false;
+        }
+        const uint64_t digit = (uint64_t)(data[i] - '0');
+        if (value > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        value = value * 10 + digit;
+    }
+    *number = value;
+    return bytes > 0;
+}
+
 /* A number of KiB; anything else is refused, and what was known before holds. */
 static bool read_kib(struct pleat_xen_balloon *balloon, const char *data, size_t bytes, const char *flaw,
                      uint64_t *frames)
 {
     uint64_t kib;
-    if (!pleat_xen_read_number(data, bytes, &kib) || kib > INT64_MAX / 1024) {
+    if (!read_number(data, bytes, &kib) || kib > INT64_MAX / 1024) {
         balloon->statistics.targets_refused++;
         balloon->store_flaw = flaw;
-        pleat_xen_log(balloon->config.memory, PLEAT_LOG_WARNING, balloon->config.name, flaw);
+        pleat_log_line(balloon->config.memory, PLEAT_LOG_WARNING, balloon->config.name, flaw);
         return false;
     }
     *frames = kib * 1024 / FRAME_BYTES;

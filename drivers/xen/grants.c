@@ -10,7 +10,7 @@
 #include <pleat/xen.h>
 #include <pleat/xen_grants.h>
 
-#include "text.h"
+#include "../common/log.h"
 
 /** Of mappings in a hypercall. */
 #define BATCH 64u
@@ -130,8 +130,8 @@ static bool alloc_from(struct pleat_xen_grants *grants, uint8_t source, unsigned
     }
     for (unsigned i = 0; i < count; i++) {
         if (grants->pfns[i] == 0) {
-            pleat_xen_log(grants->config.memory, PLEAT_LOG_ERROR, grants->config.name,
-                          "an allocator of holes hands out frame 0");
+            pleat_log_line(grants->config.memory, PLEAT_LOG_ERROR, grants->config.name,
+                           "an allocator of holes hands out frame 0");
             holes->free(holes->context, count, grants->pfns);
             return false;
         }
@@ -143,8 +143,8 @@ static void say_fall_back(struct pleat_xen_grants *grants)
 {
     if (!grants->fall_back_said) {
         grants->fall_back_said = true;
-        pleat_xen_log(grants->config.memory, PLEAT_LOG_WARNING, grants->config.name,
-                      "no unpopulated frame is left: foreign ones are mapped into memory ballooned out");
+        pleat_log_line(grants->config.memory, PLEAT_LOG_WARNING, grants->config.name,
+                       "no unpopulated frame is left: foreign ones are mapped into memory ballooned out");
     }
 }
 

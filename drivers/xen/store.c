@@ -17,7 +17,8 @@
 #include <pleat/xen.h>
 #include <pleat/xen_store.h>
 
-#include "text.h"
+#include "../common/log.h"
+#include "../common/text.h"
 
 #define RING    ((uint32_t)PLEAT_XEN_STORE_RING_BYTES)
 #define HEADER  ((uint32_t)sizeof(struct pleat_xen_store_header))
@@ -93,6 +94,27 @@ struct pleat_xen_store {
     uint8_t queue[QUEUE_BYTES];
 };
 
+/* --- Strings ---------------------------------------------------------------------------------------------
+ */
+
+static size_t length_of(const char *string)
+{
+    size_t length = 0;
+    while (string[length] != '\0') {
+        length++;
+    }
+    return length;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
 /* --- The page --------------------------------------------------------------------------------------------
  */
 
@@ -128,7 +150,7 @@ static void say(const struct pleat_xen_store *store, enum pleat_log_level level)
 {
     char line[160];
     (void)pleat_xen_store_phase(store, line, sizeof(line));
-    pleat_xen_log(store->config.memory, level, store->config.name, line);
+    pleat_log_line(store->config.memory, level, store->config.name, line);
 }
 
 /* --- The end of a connection -----------------------------------------------------------------------------
@@ -385,10 +407,10 @@ int pleat_xen_store_set_permissions(struct pleat_xen_store *store, const char *p
     for (unsigned i = 0; i < count; i++) {
         const bool read = permissions[i].read;
         const char *letter = permissions[i].write ? (read ? "b" : "w") : (read ? "r" : "n");
-        struct pleat_xen_text text = pleat_xen_text_begin(&list[bytes], sizeof(list) - bytes);
-        pleat_xen_put(&text, letter);
-        pleat_xen_put_number(&text, permissions[i].domain);
-        bytes += pleat_xen_length(&list[bytes]) + 1;
+        struct pleat_fixed_text text = pleat_fixed_text_begin(&list[bytes], sizeof(list) - bytes);
+        pleat_put(&text, letter);
+        pleat_put_number(&text, permissions[i].domain);
+        bytes += length_of(&list[bytes]) + 1;
     }
     return put_path_request(store, PLEAT_XEN_STORE_SET_PERMISSIONS, path, list, bytes, answer, context);
 }
@@ -440,19 +462,18 @@ int pleat_xen_store_unwatch(struct pleat_xen_store *store, int number)
 static void make_token(const struct pleat_xen_store *store, const struct watch *watch,
                        char token[TOKEN_BYTES])
 {
-    struct pleat_xen_text text = pleat_xen_text_begin(token, TOKEN_BYTES);
-    pleat_xen_put(&text, "pleat-");
-    pleat_xen_put_hex(&text, (uint64_t)(watch - store->watches));
-    pleat_xen_put(&text, "-");
-    pleat_xen_put_hex(&text, watch->generation);
+    struct pleat_fixed_text text = pleat_fixed_text_begin(token, TOKEN_BYTES);
+    pleat_put(&text, "pleat-");
+    pleat_put_hex(&text, (uint64_t)(watch - store->watches));
+    pleat_put(&text, "-");
+    pleat_put_hex(&text, watch->generation);
 }
 
 static int ask_for_watch(struct pleat_xen_store *store, unsigned type, struct watch *watch)
 {
     char token[TOKEN_BYTES];
     make_token(store, watch, token);
-    const struct part parts[] = {{watch->path, pleat_xen_length(watch->path) + 1},
-                                 {token, pleat_xen_length(token) + 1}};
+    const struct part parts[] = {{watch->path, length_of(watch->path) + 1}, {token, length_of(token) + 1}};
     return put_request(store, type, watch, parts, 2, NULL, NULL);
 }
 
@@ -500,7 +521,7 @@ static int error_of_name(const char *name)
         {"EAGAIN", PLEAT_E_BUSY},      {"ENOTEMPTY", PLEAT_E_STATE}, {"ENOSYS", PLEAT_E_UNSUPPORTED},
     };
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (pleat_xen_same(name, names[i].name)) {
+        if (is_same(name, names[i].name)) {
             return names[i].error;
         }
     }
@@ -543,7 +564,7 @@ static void take_answer(struct pleat_xen_store *store)
 static void take_event(struct pleat_xen_store *store)
 {
     const size_t bytes = store->coming.len;
-    const size_t path_length = pleat_xen_length(store->payload);
+    const size_t path_length = length_of(store->payload);
     if (path_length + 1 >= bytes || store->payload[bytes - 1] != '\0') {
         break_off(store, "a watch event without path or token");
         return;
@@ -556,7 +577,7 @@ static void take_event(struct pleat_xen_store *store)
             continue;
         }
         make_token(store, watch, expected);
-        if (pleat_xen_same(token, expected)) {
+        if (is_same(token, expected)) {
             store->statistics.events++;
             watch->event(watch->context, 0, store->payload);
             return;
@@ -851,11 +872,11 @@ enum pleat_xen_store_phase pleat_xen_store_phase(const struct pleat_xen_store *s
         [PLEAT_XEN_STORE_PHASE_SILENT] = "the store doesn't answer",
         [PLEAT_XEN_STORE_PHASE_BROKEN] = "the store broke the protocol",
     };
-    struct pleat_xen_text out = pleat_xen_text_begin(text, text_bytes);
-    pleat_xen_put(&out, texts[store->phase]);
+    struct pleat_fixed_text out = pleat_fixed_text_begin(text, text_bytes);
+    pleat_put(&out, texts[store->phase]);
     if (store->why != NULL) {
-        pleat_xen_put(&out, ": ");
-        pleat_xen_put(&out, store->why);
+        pleat_put(&out, ": ");
+        pleat_put(&out, store->why);
     }
     return store->phase;
 }
