@@ -14,20 +14,7 @@
 
 #include "machine/config.h"
 #include "machine/layout.h"
-
-/* Splits a line at blanks and parses it. */
-static int parse(const char *line, struct pleat_machine_config *config, struct pleat_message *message)
-{
-    char *copy = strdup(line), *argv[64];
-    int argc = 0;
-
-    message->text[0] = '\0';
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    int error = pleat_machine_config_parse(argc, argv, config, message);
-    free(copy);
-    return error;
-}
+#include "tests/support/whole_machine.h"
 
 static struct pleat_machine_config *good(const char *line)
 {
@@ -35,7 +22,7 @@ static struct pleat_machine_config *good(const char *line)
     struct pleat_message message;
 
     assert_non_null(config);
-    if (parse(line, config, &message))
+    if (whole_machine_parse(line, config, &message))
         fail_msg("%s: %s", line, message.text);
     return config;
 }
@@ -390,7 +377,7 @@ static void every_wrong_value_is_refused_with_what_was_expected(void **state)
         struct pleat_machine_config *config = malloc(sizeof *config);
         struct pleat_message message;
         assert_non_null(config);
-        if (parse(cases[i].line, config, &message) != PLEAT_E_INVALID)
+        if (whole_machine_parse(cases[i].line, config, &message) != PLEAT_E_INVALID)
             fail_msg("%s: accepted", cases[i].line);
         if (!strstr(message.text, cases[i].because))
             fail_msg("%s: found '%s', expected '%s'", cases[i].line, message.text, cases[i].because);
@@ -435,7 +422,7 @@ static void every_wrong_device_is_refused_in_the_words_of_QEMU(void **state)
             "-object memory-backend-ram,id=p,size=1G,prealloc=on -device virtio-mem-pci,id=w,memdev=w "
             "-device virtio-mem-pci,%s",
             cases[i].device);
-        if (parse(line, config, &message) != PLEAT_E_INVALID)
+        if (whole_machine_parse(line, config, &message) != PLEAT_E_INVALID)
             fail_msg("%s: accepted", cases[i].device);
         if (!strstr(message.text, cases[i].because))
             fail_msg("%s: found '%s', expected '%s'", cases[i].device, message.text, cases[i].because);
@@ -477,7 +464,7 @@ static void every_wrong_option_of_Pleat_is_refused(void **state)
         struct pleat_machine_config *config = malloc(sizeof *config);
         struct pleat_message message;
         assert_non_null(config);
-        if (parse(cases[i].line, config, &message) != PLEAT_E_INVALID)
+        if (whole_machine_parse(cases[i].line, config, &message) != PLEAT_E_INVALID)
             fail_msg("%s: accepted", cases[i].line);
         if (!strstr(message.text, cases[i].because))
             fail_msg("%s: found '%s', expected '%s'", cases[i].line, message.text, cases[i].because);

@@ -7,13 +7,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "conform/conform.h"
 #include "machine/machine_parts.h"
 #include "tests/support/touch.h"
+#include "tests/support/whole_machine.h"
 
 /* Boot RAM that nobody uses, because no guest has booted. */
 #define SHARED_ADDRESS UINT64_C(0x1000000)
@@ -93,23 +93,13 @@ static const struct shape shapes[] = {
 static void conforms(void **state)
 {
     const struct shape *shape = *state;
-    static struct pleat_machine_config config;
     static uint64_t private_storage[CONFORM_PRIVATE_BYTES / 8];
     struct bench bench = {0};
-    struct pleat_message message = {{0}};
     struct conform_counts counts;
     char line[512] = "-m 64M,maxmem=4G -seed 1 -object memory-backend-memfd,id=mem0,size=1G ";
-    char *argv[16];
-    int argc = 0;
 
     strcat(line, shape->options);
-    for (char *word = strtok(line, " "); word; word = strtok(NULL, " ")) {
-        argv[argc++] = word;
-    }
-    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
-        pleat_machine_create(&config, &bench.machine, &message)) {
-        fail_msg("%s", message.text);
-    }
+    bench.machine = whole_machine_make(line, NULL);
     bench.slot = pleat_machine_slot(bench.machine, "vm0");
     assert_non_null(bench.slot);
     const uint64_t requested = pleat_virtio_mem_device_requested_bytes(bench.slot->device);

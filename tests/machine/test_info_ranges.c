@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <pleat/unpopulated.h>
@@ -16,25 +15,10 @@
 #include "machine/machine_parts.h"
 #include "machine/monitor_control.h"
 #include "machine/monitor_hmp.h"
+#include "tests/support/whole_machine.h"
 
 #define BLOCK  32768u
 #define WINDOW UINT64_C(0x100000) /* PFN of vm0's region: 4 GiB */
-
-static struct pleat_machine *start(void)
-{
-    char *argv[] = {"-m",      "512M,maxmem=4G",
-                    "-seed",   "1",
-                    "-object", "memory-backend-memfd,id=mem0,size=1G",
-                    "-device", "virtio-mem-pci,id=vm0,memdev=mem0"};
-    static struct pleat_machine_config config;
-    struct pleat_machine *machine = NULL;
-    struct pleat_message message = {{0}};
-
-    if (pleat_machine_config_parse(sizeof(argv) / sizeof(argv[0]), argv, &config, &message) ||
-        pleat_machine_create(&config, &machine, &message) || pleat_machine_start(machine, &message))
-        fail_msg("%s", message.text);
-    return machine;
-}
 
 static void give_nothing(struct pleat *pleat, void *context, uint64_t start_pfn, uint64_t frames,
                          struct pleat_online *online)
@@ -73,7 +57,10 @@ static void each_range_says_whose_it_is_and_how_it_goes_online(void **state)
 {
     static const struct pleat_unpopulated_range named = {.start_pfn = 8 * WINDOW, .frames = 2 * BLOCK};
     const struct pleat_unpopulated_config config = {.ranges = &named, .range_count = 1};
-    struct pleat_machine *machine = start();
+    struct pleat_machine *machine =
+        whole_machine_start("-m 512M,maxmem=4G -seed 1 -object memory-backend-memfd,id=mem0,size=1G "
+                            "-device virtio-mem-pci,id=vm0,memdev=mem0",
+                            NULL);
     struct pleat *core = pleat_guest_core(machine->guest);
     struct pleat_control control = {.machine = machine};
     struct pleat_hmp_output output = {.text = {0}};
@@ -101,9 +88,7 @@ static void each_range_says_whose_it_is_and_how_it_goes_online(void **state)
              "  800000000     -    128M          0         0  boot    never   "
              "   -              unpopulated, 3 in use");
     pleat_text_free(&output.text);
-    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
-        fail_msg("%s", message.text);
-    pleat_machine_destroy(machine);
+    whole_machine_end(machine);
 }
 
 int main(void)

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "machine/layout.h"
-#include "machine/machine.h"
+#include "tests/support/whole_machine.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -53,43 +53,18 @@ static void hear_line(void *context, uint64_t time_ns, int level, const char *so
 /* One machine at a time. */
 static struct heard heard;
 
-static struct pleat_machine *make(const char *line)
-{
-    static struct pleat_machine_config config;
-    struct pleat_machine *machine = NULL;
-    struct pleat_message message = {{0}};
-    char *copy = strdup(line), *argv[64];
-    int argc = 0;
-
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
-        pleat_machine_create(&config, &machine, &message))
-        fail_msg("%s: %s", line, message.text);
-    free(copy);
-    memset(&heard, 0, sizeof heard);
-    const struct pleat_machine_listener listener = {hear_event, hear_line, &heard};
-    pleat_machine_listen(machine, &listener);
-    return machine;
-}
-
-static bool settled(void *context)
-{
-    return pleat_machine_is_settled(context);
-}
-
 static void settle(struct pleat_machine *machine)
 {
-    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60 * SECOND), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, whole_machine_is_settled, machine, 60 * SECOND),
+                     PLEAT_OK);
 }
 
 static struct pleat_machine *start(const char *line)
 {
-    struct pleat_machine *machine = make(line);
-    struct pleat_message message = {{0}};
+    const struct pleat_machine_listener listener = {hear_event, hear_line, &heard};
 
-    if (pleat_machine_start(machine, &message))
-        fail_msg("%s", message.text);
+    memset(&heard, 0, sizeof heard);
+    struct pleat_machine *machine = whole_machine_start(line, &listener);
     settle(machine);
     return machine;
 }
@@ -97,12 +72,8 @@ static struct pleat_machine *start(const char *line)
 /* Ends a machine whose frames must all be there and whole. */
 static void finish(struct pleat_machine *machine)
 {
-    struct pleat_message message = {{0}};
-
-    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
-        fail_msg("%s", message.text);
+    whole_machine_end(machine);
     assert_int_equal(heard.events[PLEAT_EVENT_SHUTDOWN], 1);
-    pleat_machine_destroy(machine);
 }
 
 static void request(struct pleat_machine *machine, const char *id, uint64_t bytes)
@@ -1035,16 +1006,11 @@ static void a_host_that_cannot_is_named_at_create(void **state)
         static struct pleat_machine_config config;
         struct pleat_machine *machine;
         struct pleat_message message = {{0}};
-        char *copy = strdup(lines[i]), *argv[64];
-        int argc = 0;
-        for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-            argv[argc++] = word;
-        assert_int_equal(pleat_machine_config_parse(argc, argv, &config, &message), PLEAT_OK);
+        assert_int_equal(whole_machine_parse(lines[i], &config, &message), PLEAT_OK);
         assert_true(pleat_machine_create(&config, &machine, &message) < 0);
         assert_null(machine);
         if (!strstr(message.text, "/nowhere/x") && !strstr(message.text, "m: "))
             fail_msg("found '%s'", message.text);
-        free(copy);
     }
 }
 

@@ -9,13 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "machine/layout.h"
-#include "machine/machine.h"
+#include "tests/support/whole_machine.h"
 
 #define MILLISECOND UINT64_C(1000000)
 
@@ -43,37 +41,9 @@ static void hear_line(void *context, uint64_t time_ns, int level, const char *so
 
 static struct pleat_machine *start(const char *line, struct heard *heard)
 {
-    static struct pleat_machine_config config;
-    struct pleat_machine *machine = NULL;
-    struct pleat_message message = {{0}};
-    char *copy = strdup(line), *argv[64];
-    int argc = 0;
-
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
-        pleat_machine_create(&config, &machine, &message))
-        fail_msg("%s: %s", line, message.text);
-    free(copy);
     const struct pleat_machine_listener listener = {hear_event, hear_line, heard};
-    pleat_machine_listen(machine, &listener);
-    if (pleat_machine_start(machine, &message))
-        fail_msg("%s", message.text);
-    return machine;
-}
 
-static bool settled(void *context)
-{
-    return pleat_machine_is_settled(context);
-}
-
-static void finish(struct pleat_machine *machine)
-{
-    struct pleat_message message = {{0}};
-
-    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
-        fail_msg("%s", message.text);
-    pleat_machine_destroy(machine);
+    return whole_machine_start(line, &listener);
 }
 
 static uint64_t size_of(struct pleat_machine *machine, const char *id)
@@ -139,7 +109,7 @@ static void memory_moves_while_all_CPUs_work(void **state)
     pleat_machine_workload_info(machine, &info);
     assert_true(info.operations > 1000);
     assert_true(atomic_load(&heard.events[PLEAT_EVENT_MEMORY_DEVICE_SIZE_CHANGE]) > 0);
-    finish(machine);
+    whole_machine_end(machine);
 }
 
 static void a_guest_is_reset_restarted_and_paused_under_way(void **state)
@@ -163,17 +133,18 @@ static void a_guest_is_reset_restarted_and_paused_under_way(void **state)
     request(machine, "vm0", 128 * PLEAT_MIB);
     pleat_machine_continue(machine);
     assert_int_equal(pleat_machine_system_reset(machine, NULL), PLEAT_OK);
-    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, whole_machine_is_settled, machine, 60000 * MILLISECOND),
+                     PLEAT_OK);
     assert_int_equal(size_of(machine, "vm0"), 128 * PLEAT_MIB);
     assert_int_equal(size_of(machine, "vm1"), 64 * PLEAT_MIB);
     assert_int_equal(atomic_load(&heard.events[PLEAT_EVENT_RESET]), 2);
-    finish(machine);
+    whole_machine_end(machine);
 }
 
 /* A driver that waits after a fault is settled as well: it tries again when its pause is over. */
 static bool vm0_is_empty(void *context)
 {
-    return settled(context) && !size_of(context, "vm0");
+    return whole_machine_is_settled(context) && !size_of(context, "vm0");
 }
 
 static void faults_come_and_go_under_way(void **state)
@@ -196,7 +167,7 @@ static void faults_come_and_go_under_way(void **state)
     assert_int_equal(pleat_machine_fault_delete(machine, "migrate-fails", NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_fault_delete(machine, "isolate-fails", NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_run_until(machine, vm0_is_empty, machine, 60000 * MILLISECOND), PLEAT_OK);
-    finish(machine);
+    whole_machine_end(machine);
 }
 
 static void a_balloon_works_while_all_CPUs_do(void **state)
@@ -220,11 +191,12 @@ static void a_balloon_works_while_all_CPUs_do(void **state)
     assert_int_equal(pleat_machine_guest_exchange(machine, 100, NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_system_reset(machine, NULL), PLEAT_OK);
     assert_int_equal(pleat_machine_balloon(machine, 300 * PLEAT_MIB, NULL), PLEAT_OK);
-    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60000 * MILLISECOND), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, whole_machine_is_settled, machine, 60000 * MILLISECOND),
+                     PLEAT_OK);
     assert_int_equal(pleat_machine_balloon_info(machine, &info, NULL), PLEAT_OK);
     assert_int_equal(info.leaked_frames, 0);
     assert_true(atomic_load(&heard.events[PLEAT_EVENT_BALLOON_CHANGE]) > 0);
-    finish(machine);
+    whole_machine_end(machine);
 }
 
 int main(void)

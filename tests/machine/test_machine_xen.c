@@ -9,13 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "machine/layout.h"
-#include "machine/machine.h"
+#include "tests/support/whole_machine.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -45,25 +44,11 @@ static void hear_line(void *context, uint64_t time_ns, int level, const char *so
 
 static struct pleat_machine *start(const char *line)
 {
-    static struct pleat_machine_config config;
-    struct pleat_machine *machine = NULL;
-    struct pleat_message message = {{0}};
-    char *copy = strdup(line), *argv[64];
-    int argc = 0;
+    const struct pleat_machine_listener listener = {.event = hear, .log = hear_line};
 
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
-        pleat_machine_create(&config, &machine, &message))
-        fail_msg("%s: %s", line, message.text);
-    free(copy);
     memset(events, 0, sizeof events);
     connections = lost_stores = 0;
-    const struct pleat_machine_listener listener = {.event = hear, .log = hear_line};
-    pleat_machine_listen(machine, &listener);
-    if (pleat_machine_start(machine, &message))
-        fail_msg("%s", message.text);
-    return machine;
+    return whole_machine_start(line, &listener);
 }
 
 /* Ends a machine whose frames must all be there and whole. */
@@ -74,9 +59,7 @@ static void finish(struct pleat_machine *machine)
 
     assert_int_equal(pleat_machine_balloon_info(machine, &info, &message), PLEAT_OK);
     assert_int_equal(info.leaked_frames, 0);
-    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
-        fail_msg("%s", message.text);
-    pleat_machine_destroy(machine);
+    whole_machine_end(machine);
 }
 
 static struct pleat_balloon_info balloon_of(struct pleat_machine *machine)
@@ -110,14 +93,10 @@ static void reach(struct pleat_machine *machine)
         fail_msg("%s", balloon_of(machine).reason);
 }
 
-static bool settled(void *context)
-{
-    return pleat_machine_is_settled(context);
-}
-
 static void settle(struct pleat_machine *machine)
 {
-    assert_int_equal(pleat_machine_run_until(machine, settled, machine, 60 * SECOND), PLEAT_OK);
+    assert_int_equal(pleat_machine_run_until(machine, whole_machine_is_settled, machine, 60 * SECOND),
+                     PLEAT_OK);
 }
 
 static void fault(struct pleat_machine *machine, const char *text)
@@ -334,12 +313,7 @@ static void a_start_by_less_than_nothing_is_refused(void **state)
     for (unsigned i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         static struct pleat_machine_config config;
         struct pleat_message message = {{0}};
-        char copy[64], *argv[8];
-        int argc = 0;
-        snprintf(copy, sizeof copy, "%s", lines[i]);
-        for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-            argv[argc++] = word;
-        assert_int_equal(pleat_machine_config_parse(argc, argv, &config, &message), PLEAT_E_INVALID);
+        assert_int_equal(whole_machine_parse(lines[i], &config, &message), PLEAT_E_INVALID);
         assert_non_null(strstr(message.text, "memory"));
     }
 }

@@ -9,14 +9,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "machine/layout.h"
-#include "machine/machine.h"
 #include "tests/support/random.h"
+#include "tests/support/whole_machine.h"
 
 #define SECOND UINT64_C(1000000000)
 enum { TURNS = 16 };
@@ -32,39 +31,16 @@ static void hear_line(void *context, uint64_t time_ns, int level, const char *so
     touches += strstr(line, "isn't mapped") != NULL;
 }
 
-static bool settled(void *context)
-{
-    return pleat_machine_is_settled(context);
-}
-
-static struct pleat_machine *start(const char *line)
-{
-    static struct pleat_machine_config config;
-    const struct pleat_machine_listener listener = {.log = hear_line};
-    struct pleat_machine *machine = NULL;
-    struct pleat_message message = {{0}};
-    char *copy = strdup(line), *argv[64];
-    int argc = 0;
-
-    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    if (pleat_machine_config_parse(argc, argv, &config, &message) ||
-        pleat_machine_create(&config, &machine, &message))
-        fail_msg("%s: %s", line, message.text);
-    free(copy);
-    pleat_machine_listen(machine, &listener);
-    if (pleat_machine_start(machine, &message))
-        fail_msg("%s", message.text);
-    return machine;
-}
-
 static void V_OP1_V_OP2_V_OP3_V_OP4_V_OP5_unplugged_memory_is_neither_touched_nor_told(void **state)
 {
     (void)state;
-    struct pleat_machine *machine = start("-m 256M,maxmem=4G -smp 2 -seed 1 "
-                                          "-object memory-backend-memfd,id=mem0,size=1G "
-                                          "-device virtio-mem-pci,id=vm0,memdev=mem0 "
-                                          "-workload synthetic,fill=50%,unmovable=2%,rate=50000");
+    const struct pleat_machine_listener listener = {.log = hear_line};
+    struct pleat_machine *machine =
+        whole_machine_start("-m 256M,maxmem=4G -smp 2 -seed 1 "
+                            "-object memory-backend-memfd,id=mem0,size=1G "
+                            "-device virtio-mem-pci,id=vm0,memdev=mem0 "
+                            "-workload synthetic,fill=50%,unmovable=2%,rate=50000",
+                            &listener);
     struct pleat_workload_info workload;
     struct pleat_driver_info driver;
     struct pleat_message message = {{0}};
@@ -76,7 +52,7 @@ static void V_OP1_V_OP2_V_OP3_V_OP4_V_OP5_unplugged_memory_is_neither_touched_no
         const uint64_t bytes = test_random_below(&random, 257) * 2 * PLEAT_MIB;
 
         assert_int_equal(pleat_machine_set_requested_bytes(machine, "vm0", bytes, &message), PLEAT_OK);
-        pleat_machine_run_until(machine, settled, machine, SECOND);
+        pleat_machine_run_until(machine, whole_machine_is_settled, machine, SECOND);
         pleat_machine_run_for(machine, SECOND / 8);
     }
     pleat_machine_workload_info(machine, &workload);
@@ -86,9 +62,7 @@ static void V_OP1_V_OP2_V_OP3_V_OP4_V_OP5_unplugged_memory_is_neither_touched_no
     assert_true(driver.requests > TURNS);
     assert_int_equal(driver.timeouts, 0);
     assert_int_equal(driver.resets, 0);
-    if (pleat_machine_stop(machine, "host-qmp-quit", &message))
-        fail_msg("%s", message.text);
-    pleat_machine_destroy(machine);
+    whole_machine_end(machine);
 }
 
 int main(void)
