@@ -5,50 +5,18 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/firmware_input.h"
 #include "ports/bare/fdt.h"
 
 #define BASE UINT64_C(0x40000000)
 
-struct memory {
-    const uint8_t *bytes;
-    size_t size;
-    unsigned lines;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
-
-static bool read_memory(void *context, uint64_t address, void *to, size_t bytes)
-{
-    const struct memory *memory = context;
-    demand(bytes && address + (bytes - 1) >= address);
-    if (address < BASE || address - BASE > memory->size || bytes > memory->size - (address - BASE))
-        return false;
-    memcpy(to, memory->bytes + (address - BASE), bytes);
-    return true;
-}
-
-static void hear(void *context, const char *line)
-{
-    struct memory *memory = context;
-    demand(line[0] && ++memory->lines <= FIRMWARE_LINES);
-    for (; *line; line++)
-        demand(*line >= 0x20 && *line < 0x7f);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct fdt fdt;
-    struct memory memory = {data, size, 0};
-    const struct firmware firmware = {&memory, read_memory, hear};
+    struct firmware_input input = {BASE, data, size, 0};
+    const struct firmware firmware = {&input, firmware_input_read, firmware_input_hear};
 
     const bool whole = fdt_read(&firmware, BASE, &fdt);
     demand(!whole || (fdt.bytes >= 40 && fdt.bytes <= 2u << 20));
@@ -87,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .affinity_count = fdt.affinity_count,
                                  .frame_shift = 12,
                                  .limit_pfn = UINT64_C(1) << 28};
-    memory.lines = 0;
+    input.lines = 0;
     const unsigned count = boot_map_spans(&map, &firmware, spans, PLATFORM_SPANS);
     uint64_t last = 0;
     for (unsigned i = 0; i < count; i++) {

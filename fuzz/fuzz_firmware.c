@@ -11,42 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/firmware_input.h"
 #include "ports/bare/acpi.h"
 #include "ports/bare/pvh.h"
 
 #define BASE UINT64_C(0x10000)
 /* A fuzzer can't guess sums; without them right it would see nothing but their check. */
 #define FIX_SUMS 1u
-
-struct memory {
-    uint8_t *bytes;
-    size_t size;
-    unsigned lines;
-};
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
-
-static bool read_memory(void *context, uint64_t address, void *to, size_t bytes)
-{
-    const struct memory *memory = context;
-    demand(bytes && address + (bytes - 1) >= address);
-    if (address < BASE || address - BASE > memory->size || bytes > memory->size - (address - BASE))
-        return false;
-    memcpy(to, memory->bytes + (address - BASE), bytes);
-    return true;
-}
-
-static void hear(void *context, const char *line)
-{
-    struct memory *memory = context;
-    demand(line[0] && ++memory->lines <= FIRMWARE_LINES);
-    for (; *line; line++)
-        demand(*line >= 0x20 && *line < 0x7f);
-}
 
 static void fix_sum(uint8_t *bytes, size_t count, size_t at)
 {
@@ -57,15 +28,15 @@ static void fix_sum(uint8_t *bytes, size_t count, size_t at)
     bytes[at] = (uint8_t)-sum;
 }
 
-static void fix_sums(struct memory *memory)
+static void fix_sums(uint8_t *memory, size_t size)
 {
     static const char tables[][5] = {"RSDT", "XSDT", "APIC", "SRAT", "SLIT", "MCFG", "FACP"};
-    for (size_t at = 0; at + 36 <= memory->size; at += 4) {
-        uint8_t *bytes = memory->bytes + at;
+    for (size_t at = 0; at + 36 <= size; at += 4) {
+        uint8_t *bytes = memory + at;
         uint32_t length;
         memcpy(&length, bytes + 4, 4);
         for (unsigned i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
-            if (!memcmp(bytes, tables[i], 4) && length >= 36 && length <= memory->size - at)
+            if (!memcmp(bytes, tables[i], 4) && length >= 36 && length <= size - at)
                 fix_sum(bytes, length, 9);
         }
         if (!memcmp(bytes, "RSD PTR ", 8)) {
@@ -105,12 +76,12 @@ static void demand_acpi(const struct acpi *acpi)
 static void demand_map(const struct boot_map *map, const struct firmware *firmware, unsigned nodes,
                        unsigned most)
 {
-    struct memory *memory = firmware->context;
+    struct firmware_input *input = firmware->context;
     struct pleat_boot_span spans[PLATFORM_SPANS];
     struct platform_area areas[PLATFORM_AREAS];
-    memory->lines = 0;
+    input->lines = 0;
     unsigned span_count = boot_map_spans(map, firmware, spans, most);
-    memory->lines = 0;
+    input->lines = 0;
     unsigned area_count = boot_map_areas(map, firmware, areas, most < PLATFORM_AREAS ? most : PLATFORM_AREAS);
     demand(span_count <= most && area_count <= PLATFORM_AREAS);
     for (unsigned i = 0; i < span_count; i++) {
@@ -127,17 +98,18 @@ static void demand_map(const struct boot_map *map, const struct firmware *firmwa
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
-    struct memory memory = {.bytes = malloc(size - 1), .size = size - 1};
-    memcpy(memory.bytes, data + 1, size - 1);
+    uint8_t *memory = malloc(size - 1);
+    demand(memory != NULL);
+    memcpy(memory, data + 1, size - 1);
     if (data[0] & FIX_SUMS)
-        fix_sums(&memory);
-    const struct firmware firmware = {.context = &memory, .read = read_memory, .log = hear};
+        fix_sums(memory, size - 1);
+    struct firmware_input input = {.address = BASE, .bytes = memory, .size = size - 1};
+    const struct firmware firmware = {
+        .context = &input, .read = firmware_input_read, .log = firmware_input_hear};
 
     static struct pvh_start start;
     static struct acpi acpi;
@@ -145,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     demand(status == PLEAT_OK || status == PLEAT_E_INVALID);
     demand(start.memory_count <= PVH_MEMORY && start.module_count <= PVH_MODULES);
     demand(memchr(start.command_line, 0, sizeof(start.command_line)) != NULL);
-    memory.lines = 0;
+    input.lines = 0;
     acpi_read(&firmware, status ? BASE + 64 : start.rsdp, &acpi);
     demand_acpi(&acpi);
     const struct boot_map map = {start.memory,
@@ -157,6 +129,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  12,
                                  UINT64_C(1) << 40};
     demand_map(&map, &firmware, acpi.nodes, data[0] & 2 ? 3 : PLATFORM_SPANS);
-    free(memory.bytes);
+    free(memory);
     return 0;
 }

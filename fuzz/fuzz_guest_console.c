@@ -6,21 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fuzz/input.h"
 #include "machine/guest_console.h"
 
 struct heard {
     uint64_t block_bytes;
 };
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static int begin(void *context, uint64_t block_bytes, uint64_t boot_blocks, struct pleat_message *message)
 {
@@ -51,7 +45,6 @@ static void take_free(void *context, uint64_t bytes)
     demand(heard->block_bytes && bytes < UINT64_C(1) << 56);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct pleat_guest_console_ops ops = {begin, take_block, take_free};

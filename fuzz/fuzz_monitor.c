@@ -11,17 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/input.h"
 #include "machine/machine.h"
 #include "machine/monitor_hmp.h"
 #include "machine/monitor_qmp_commands.h"
 
 #define LINES_MAX 40
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void check_line(void *context, const char *line, size_t length)
 {
@@ -83,8 +78,6 @@ static void run_line(struct pleat_control *control, struct pleat_qmp_session *se
         demand(message.text[0] && pleat_text_string(&output.text)[0]);
     pleat_text_free(&output.text);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

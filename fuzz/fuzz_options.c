@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/input.h"
 #include "machine/options.h"
 #include "machine/synthetic.h"
 
@@ -21,20 +22,12 @@ static const struct pleat_option_key keys[] = {
     {.name = "policy", .type = PLEAT_OPTION_CHOICE, .choices = "offline|online|online_movable"},
 };
 
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
-
 static void demand_message(const struct pleat_message *message)
 {
     demand(message->text[0] != 0);
     for (const char *c = message->text; *c; c++)
         demand(*c >= 0x20 && *c < 0x7f);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

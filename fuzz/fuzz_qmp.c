@@ -7,16 +7,10 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/input.h"
 #include "machine/monitor_qmp.h"
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static json_t *run_echo(void *context, json_t *arguments, struct pleat_qmp_error *error)
 {
@@ -70,8 +64,6 @@ static void say(struct pleat_qmp_session *session, const char *text)
 {
     pleat_qmp_input(session, text, strlen(text));
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -5,15 +5,9 @@
  */
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
+#include "fuzz/input.h"
 #include "machine/trace.h"
-
-static void demand(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void demand_operations(const struct pleat_trace *trace, uint64_t operations_expected)
 {
@@ -24,8 +18,6 @@ static void demand_operations(const struct pleat_trace *trace, uint64_t operatio
     demand(operations.count == operations_expected);
     pleat_operations_free(&operations);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -16,55 +16,36 @@
  *     9    load: the rest of the input, into a new device
  *     10   save and load into a new device
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include <pleat/virtio_mem_device.h>
 
+#include "fuzz/input.h"
 #include "tests/support/fake_host.h"
 
 #define BLOCK   UINT64_C(4096)
 #define ADDRESS UINT64_C(0x10000000)
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static uint8_t byte(struct input *input)
-{
-    if (!input->left)
-        return 0;
-    input->left--;
-    return *input->at++;
-}
 
 static struct fake_host host;
 static struct pleat_virtio_mem_device_config config;
 static struct pleat_virtio_mem_device *device;
 static uint64_t storage[512];
 
-static void require(int condition)
-{
-    if (!condition)
-        abort();
-}
-
 static void create(void)
 {
     fake_host_init(&host, BLOCK, config.region_bytes / BLOCK);
-    require(pleat_virtio_mem_device_create(&config, &fake_host_ops, &host, storage, sizeof(storage),
-                                           &device) == 0);
+    demand(pleat_virtio_mem_device_create(&config, &fake_host_ops, &host, storage, sizeof(storage),
+                                          &device) == 0);
 }
 
 static void check(void)
 {
     /* Whether zeroes are there depends on the driver; what matters here is that RAM isn't. */
-    require(!host.complaint);
-    require(pleat_virtio_mem_device_is_valid(device));
+    demand(!host.complaint);
+    demand(pleat_virtio_mem_device_is_valid(device));
     for (uint64_t b = 0; b < host.blocks; b++)
-        require((host.reach[b] == FAKE_MAPPED) ==
-                pleat_virtio_mem_device_is_plugged(device, b * BLOCK, BLOCK));
+        demand((host.reach[b] == FAKE_MAPPED) ==
+               pleat_virtio_mem_device_is_plugged(device, b * BLOCK, BLOCK));
 }
 
 static void handle(const uint8_t *bytes, size_t length)
@@ -72,48 +53,46 @@ static void handle(const uint8_t *bytes, size_t length)
     uint8_t response[12];
     memset(response, 0xee, sizeof(response));
     const int answer = pleat_virtio_mem_device_handle(device, bytes, length, response + 1);
-    require(response[0] == 0xee && response[11] == 0xee);
-    require(answer >= 0 && answer <= 3 && pleat_read_le16(response + 1) == answer);
-    require(pleat_read_le16(response + 9) <= 2);
+    demand(response[0] == 0xee && response[11] == 0xee);
+    demand(answer >= 0 && answer <= 3 && pleat_read_le16(response + 1) == answer);
+    demand(pleat_read_le16(response + 9) <= 2);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
-    const uint64_t blocks = 1 + byte(&input) % 64;
+    const uint64_t blocks = 1 + next_byte(&input) % 64;
     memset(&config, 0, sizeof(config));
     config.address = ADDRESS;
     config.block_bytes = BLOCK;
     config.region_bytes = blocks * BLOCK;
-    config.usable_extra_bytes = 1 + byte(&input) * BLOCK;
-    config.flags = (byte(&input) & 63) | PLEAT_VIRTIO_MEM_DEVICE_SERVE_READERS;
+    config.usable_extra_bytes = 1 + next_byte(&input) * BLOCK;
+    config.flags = (next_byte(&input) & 63) | PLEAT_VIRTIO_MEM_DEVICE_SERVE_READERS;
     create();
     while (input.left) {
         uint8_t bytes[72 + 64];
         size_t length;
-        switch (byte(&input) % 11) {
+        switch (next_byte(&input) % 11) {
         case 4:
-            length = byte(&input) % 32;
+            length = next_byte(&input) % 32;
             for (size_t i = 0; i < length; i++)
-                bytes[i] = byte(&input);
+                bytes[i] = next_byte(&input);
             handle(bytes, length);
             break;
         case 5:
-            (void)pleat_virtio_mem_device_set_requested(device, byte(&input) * BLOCK);
+            (void)pleat_virtio_mem_device_set_requested(device, next_byte(&input) * BLOCK);
             break;
         case 6:
-            (void)pleat_virtio_mem_device_accept(device, byte(&input));
+            (void)pleat_virtio_mem_device_accept(device, next_byte(&input));
             break;
         case 7:
-            if (byte(&input) & 1)
+            if (next_byte(&input) & 1)
                 (void)pleat_virtio_mem_device_system_reset(device);
             else
                 (void)pleat_virtio_mem_device_reset(device);
             break;
         case 8: {
-            const uint8_t which = byte(&input);
+            const uint8_t which = next_byte(&input);
             fake_host_heal(&host);
             struct fake_fault *const faults[] = {&host.map, &host.unmap, &host.discard, &host.zeroes};
             /* Once: a host that fails for good can't be told to undo, and this couldn't tell that apart. */
@@ -130,15 +109,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         case 10: {
             length = pleat_virtio_mem_device_save_bytes(device);
-            require(length <= sizeof(bytes) &&
-                    pleat_virtio_mem_device_save(device, bytes, sizeof(bytes)) == 0);
+            demand(length <= sizeof(bytes) &&
+                   pleat_virtio_mem_device_save(device, bytes, sizeof(bytes)) == 0);
             create();
-            require(pleat_virtio_mem_device_load(device, bytes, length) == 0);
+            demand(pleat_virtio_mem_device_load(device, bytes, length) == 0);
             break;
         }
         default:
             for (length = 0; length < 24; length++)
-                bytes[length] = byte(&input);
+                bytes[length] = next_byte(&input);
             pleat_write_le16(bytes, bytes[0] & 3);
             pleat_write_le64(bytes + 8, ADDRESS + (bytes[8] & 63) * BLOCK);
             bytes[17] &= 1;

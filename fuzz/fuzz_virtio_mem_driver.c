@@ -9,35 +9,15 @@
  * The input is a list of operations of one byte, each followed by the bytes it needs.
  */
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/input.h"
 #include "tests/support/driver_fixture.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *data;
-    size_t size;
+struct fuzz {
+    struct input input;
     struct fixture *fixture;
 };
-
-/* What is used up reads as 0. */
-static unsigned next(struct input *input)
-{
-    if (input->size == 0) {
-        return 0;
-    }
-    input->size--;
-    return *input->data++;
-}
-
-static void demand(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 /* A hostile device need not have plugged what it says; the driver's books are what it can be held to. */
 static bool is_plugged(void *context, uint64_t address, uint64_t bytes)
@@ -54,19 +34,19 @@ static bool is_plugged(void *context, uint64_t address, uint64_t bytes)
 static enum script_action answer(void *context, const struct scripted_request *request,
                                  struct scripted_answer *said)
 {
-    struct input *input = context;
-    const struct scripted_device *device = &input->fixture->device;
+    struct fuzz *fuzz = context;
+    const struct scripted_device *device = &fuzz->fixture->device;
     if (request->type == PLEAT_VIRTIO_MEM_REQ_UNPLUG && request->address >= device->address &&
         request->address - device->address < device->region_bytes &&
         request->blocks * device->block_bytes <=
             device->region_bytes - (request->address - device->address)) {
-        model_memory_check_unused(&input->fixture->model, request->address,
+        model_memory_check_unused(&fuzz->fixture->model, request->address,
                                   request->blocks * device->block_bytes);
     }
-    const unsigned how = next(input);
+    const unsigned how = next_byte(&fuzz->input);
     scripted_answer(said, how >> 3 & 7, how >> 6);
     if (how % 8 == 7) {
-        const unsigned lengths = next(input) % 121;
+        const unsigned lengths = next_byte(&fuzz->input) % 121;
         said->length = lengths % 11;
         said->written = lengths / 11 > 0 ? 11 - lengths / 11 : said->length;
     }
@@ -84,21 +64,21 @@ static enum script_action answer(void *context, const struct scripted_request *r
     }
 }
 
-static void write_shared(struct input *input)
+static void write_shared(struct fuzz *fuzz)
 {
-    struct scripted_device *device = &input->fixture->device;
-    unsigned at = next(input);
-    at = at << 8 | next(input);
-    device->shared[at % 1024] = (uint8_t)next(input);
+    struct scripted_device *device = &fuzz->fixture->device;
+    unsigned at = next_byte(&fuzz->input);
+    at = at << 8 | next_byte(&fuzz->input);
+    device->shared[at % 1024] = (uint8_t)next_byte(&fuzz->input);
     /* The device may write there until a reset is complete. */
     memcpy(device->shared_then, device->shared, sizeof(device->shared));
 }
 
-static void touch_memory(struct input *input)
+static void touch_memory(struct fuzz *fuzz)
 {
-    struct model_memory *model = &input->fixture->model;
-    const unsigned how = next(input);
-    const uint64_t where = next(input) * 37;
+    struct model_memory *model = &fuzz->fixture->model;
+    const unsigned how = next_byte(&fuzz->input);
+    const uint64_t where = next_byte(&fuzz->input) * 37;
     const uint64_t block = model->address + (how >> 3) % 8 * MIB;
     switch (how & 7) {
     case 0:
@@ -109,7 +89,7 @@ static void touch_memory(struct input *input)
         break;
     case 2:
         (void)model_release(model, where, how);
-        pleat_virtio_mem_driver_memory_changed(input->fixture->driver);
+        pleat_virtio_mem_driver_memory_changed(fuzz->fixture->driver);
         break;
     case 3:
         model_fail(model, (enum model_call)(how >> 3) % MODEL_CALLS, PLEAT_E_NO_MEMORY, 0, 1);
@@ -120,10 +100,10 @@ static void touch_memory(struct input *input)
     }
 }
 
-static void change_life(struct input *input)
+static void change_life(struct fuzz *fuzz)
 {
-    struct pleat_virtio_mem_driver *driver = input->fixture->driver;
-    switch (next(input) % 5) {
+    struct pleat_virtio_mem_driver *driver = fuzz->fixture->driver;
+    switch (next_byte(&fuzz->input) % 5) {
     case 0:
         (void)pleat_virtio_mem_driver_attach(driver);
         break;
@@ -137,15 +117,15 @@ static void change_life(struct input *input)
         (void)pleat_virtio_mem_driver_detach_cancel(driver);
         break;
     default:
-        input->fixture->device.status |= PLEAT_VIRTIO_STATUS_NEEDS_RESET;
-        input->fixture->device.interrupts |= PLEAT_VIRTIO_INTERRUPT_CONFIG;
+        fuzz->fixture->device.status |= PLEAT_VIRTIO_STATUS_NEEDS_RESET;
+        fuzz->fixture->device.interrupts |= PLEAT_VIRTIO_INTERRUPT_CONFIG;
         break;
     }
 }
 
-static void step(struct input *input, uint64_t budget)
+static void step(struct fuzz *fuzz, uint64_t budget)
 {
-    struct fixture *fixture = input->fixture;
+    struct fixture *fixture = fuzz->fixture;
     char line[128];
     const uint32_t causes = scripted_device_interrupts(&fixture->device);
     pleat_virtio_mem_driver_interrupt(fixture->driver, causes);
@@ -157,42 +137,43 @@ static void step(struct input *input, uint64_t budget)
     demand(strlen(line) <= budget % sizeof(line));
 }
 
-static void operate(struct input *input)
+static void operate(struct fuzz *fuzz)
 {
-    struct scripted_device *device = &input->fixture->device;
-    const unsigned operation = next(input);
+    struct scripted_device *device = &fuzz->fixture->device;
+    const unsigned operation = next_byte(&fuzz->input);
     switch (operation % 12) {
     case 0:
-        scripted_device_request(device, next(input) * device->block_bytes);
+        scripted_device_request(device, next_byte(&fuzz->input) * device->block_bytes);
         break;
     case 1:
-        write_shared(input);
+        write_shared(fuzz);
         break;
     case 2:
-        device->config_lies[next(input) % sizeof(device->config_lies)] = (uint8_t)next(input);
+        device->config_lies[next_byte(&fuzz->input) % sizeof(device->config_lies)] =
+            (uint8_t)next_byte(&fuzz->input);
         device->interrupts |= PLEAT_VIRTIO_INTERRUPT_CONFIG;
         break;
     case 3:
         memset(device->config_lies, 0, sizeof(device->config_lies));
         break;
     case 4:
-        touch_memory(input);
+        touch_memory(fuzz);
         break;
     case 5:
-        input->fixture->model.clock_ns += (uint64_t)next(input) * UINT64_C(500000000);
+        fuzz->fixture->model.clock_ns += (uint64_t)next_byte(&fuzz->input) * UINT64_C(500000000);
         break;
     case 6:
-        change_life(input);
+        change_life(fuzz);
         break;
     case 7:
         device->deferred = !device->deferred;
         scripted_device_run(device);
         break;
     case 8:
-        step(input, 1);
+        step(fuzz, 1);
         break;
     default:
-        step(input, (operation >> 4) * 8 * KIB);
+        step(fuzz, (operation >> 4) * 8 * KIB);
         break;
     }
 }
@@ -200,13 +181,13 @@ static void operate(struct input *input)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const uint64_t device_blocks[] = {16 * KIB, 64 * KIB, 256 * KIB, 2 * MIB};
-    struct input input = {.data = data, .size = size};
-    const unsigned how = next(&input);
+    struct fuzz fuzz = {.input = {data, size}};
+    const unsigned how = next_byte(&fuzz.input);
     const struct fixture_shape shape = {.device_block_bytes = device_blocks[how & 3],
                                         .region_offset = (how & 3) < 2 && (how & 4) ? 256 * KIB : 0,
                                         .region_bytes = 4 * MIB};
     struct fixture *fixture = fixture_prepare(&shape);
-    input.fixture = fixture;
+    fuzz.fixture = fixture;
     fixture->model.is_plugged = is_plugged;
     fixture->model.context = fixture;
     fixture->model.online_on_add = (how & 8) == 0;
@@ -216,11 +197,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     fixture->device.tolerant = true;
     fixture->device.script = answer;
-    fixture->device.script_context = &input;
+    fixture->device.script_context = &fuzz;
     memset(fixture->device.plugged, 1, how & 64 ? 2 : 0);
     fixture_create(fixture);
-    while (input.size > 0) {
-        operate(&input);
+    while (fuzz.input.left > 0) {
+        operate(&fuzz);
     }
     fixture_free(fixture);
     return 0;

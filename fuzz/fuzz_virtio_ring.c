@@ -13,15 +13,14 @@
 
 #include <pleat/virtio_driver_ring.h>
 
+#include "fuzz/input.h"
+
 #define SHARED_BYTES_MAX 4096u
 #define BASE             UINT64_C(0x10000)
 #define TOKENS           32u
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 struct fuzz {
-    const uint8_t *data;
-    size_t left;
+    struct input input;
     struct pleat_virtio_ring_config config;
     struct pleat_virtio_ring_memory memory;
     struct pleat_virtio_ring ring;
@@ -30,32 +29,16 @@ struct fuzz {
     bool published[TOKENS];
 };
 
-static void require(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
-
-static uint8_t next_byte(struct fuzz *fuzz)
-{
-    if (fuzz->left == 0) {
-        return 0;
-    }
-    fuzz->left--;
-    return *fuzz->data++;
-}
-
 static void add(struct fuzz *fuzz)
 {
     struct pleat_virtio_buffer buffers[4];
-    const uint32_t token = next_byte(fuzz) % TOKENS;
-    const uint8_t form = next_byte(fuzz);
+    const uint32_t token = next_byte(&fuzz->input) % TOKENS;
+    const uint8_t form = next_byte(&fuzz->input);
     const uint16_t count = (uint16_t)(form % 5);
     uint32_t writable = 0;
     for (uint16_t i = 0; i < count; i++) {
         buffers[i].physical = BASE + 0x100000u + 256u * i;
-        buffers[i].length_bytes = next_byte(fuzz);
+        buffers[i].length_bytes = next_byte(&fuzz->input);
         buffers[i].device_writable = form >> (4 + i) & 1;
         writable += buffers[i].device_writable ? buffers[i].length_bytes : 0;
     }
@@ -66,7 +49,7 @@ static void add(struct fuzz *fuzz)
     if (pleat_virtio_ring_add(&fuzz->ring, buffers, count, token) == PLEAT_OK) {
         fuzz->added[token] = writable + 1;
     } else {
-        require(pleat_virtio_ring_free_slots(&fuzz->ring) == before);
+        demand(pleat_virtio_ring_free_slots(&fuzz->ring) == before);
     }
 }
 
@@ -87,10 +70,10 @@ static void poll(struct fuzz *fuzz)
     uint32_t written = UINT32_MAX;
     const bool was_broken = pleat_virtio_ring_is_broken(&fuzz->ring);
     const int result = pleat_virtio_ring_poll(&fuzz->ring, &token, &written);
-    require(!was_broken || result == PLEAT_E_PROTOCOL);
-    require((result == PLEAT_E_PROTOCOL) == pleat_virtio_ring_is_broken(&fuzz->ring));
+    demand(!was_broken || result == PLEAT_E_PROTOCOL);
+    demand((result == PLEAT_E_PROTOCOL) == pleat_virtio_ring_is_broken(&fuzz->ring));
     if (result == 1) {
-        require(token < TOKENS && fuzz->published[token] && written < fuzz->added[token]);
+        demand(token < TOKENS && fuzz->published[token] && written < fuzz->added[token]);
         fuzz->added[token] = 0;
         fuzz->published[token] = false;
     }
@@ -98,17 +81,18 @@ static void poll(struct fuzz *fuzz)
 
 static void device_writes(struct fuzz *fuzz)
 {
-    const size_t at = ((size_t)next_byte(fuzz) << 8 | next_byte(fuzz)) % fuzz->memory.shared_bytes;
-    ((uint8_t *)fuzz->memory.shared)[at] = next_byte(fuzz);
+    const size_t at =
+        ((size_t)next_byte(&fuzz->input) << 8 | next_byte(&fuzz->input)) % fuzz->memory.shared_bytes;
+    ((uint8_t *)fuzz->memory.shared)[at] = next_byte(&fuzz->input);
 }
 
 /** Writes where it hurts most: the next used element or slot. */
 static void device_uses(struct fuzz *fuzz)
 {
-    const uint8_t id = next_byte(fuzz);
-    const uint8_t length = next_byte(fuzz);
+    const uint8_t id = next_byte(&fuzz->input);
+    const uint8_t length = next_byte(&fuzz->input);
     struct pleat_virtio_ring *ring = &fuzz->ring;
-    require(ring->descriptor_area && ring->device_area);
+    demand(ring->descriptor_area && ring->device_area);
     if (ring->packed) {
         uint8_t *slot = ring->descriptor_area + 16u * ring->next_used;
         pleat_write_le32(slot + 8, length);
@@ -124,7 +108,7 @@ static void device_uses(struct fuzz *fuzz)
 
 static void restart(struct fuzz *fuzz)
 {
-    require(pleat_virtio_ring_init(&fuzz->ring, &fuzz->config, &fuzz->memory) == PLEAT_OK);
+    demand(pleat_virtio_ring_init(&fuzz->ring, &fuzz->config, &fuzz->memory) == PLEAT_OK);
     memset(fuzz->added, 0, sizeof(fuzz->added));
     memset(fuzz->published, 0, sizeof(fuzz->published));
 }
@@ -132,8 +116,8 @@ static void restart(struct fuzz *fuzz)
 static void run(struct fuzz *fuzz)
 {
     restart(fuzz);
-    while (fuzz->left > 0) {
-        switch (next_byte(fuzz) % 12) {
+    while (fuzz->input.left > 0) {
+        switch (next_byte(&fuzz->input) % 12) {
         case 0:
         case 1:
         case 2:
@@ -160,14 +144,14 @@ static void run(struct fuzz *fuzz)
             pleat_virtio_ring_enable_interrupts(&fuzz->ring);
             break;
         default:
-            if (next_byte(fuzz) % 8 == 0) {
+            if (next_byte(&fuzz->input) % 8 == 0) {
                 restart(fuzz);
             } else {
                 pleat_virtio_ring_disable_interrupts(&fuzz->ring);
             }
             break;
         }
-        require(pleat_virtio_ring_is_valid(&fuzz->ring));
+        demand(pleat_virtio_ring_is_valid(&fuzz->ring));
     }
 }
 
@@ -176,19 +160,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct fuzz fuzz;
     struct pleat_virtio_ring_needs needs;
     memset(&fuzz, 0, sizeof(fuzz));
-    fuzz.data = data;
-    fuzz.left = size;
-    const uint8_t flags = next_byte(&fuzz);
+    fuzz.input = (struct input){data, size};
+    const uint8_t flags = next_byte(&fuzz.input);
     fuzz.config.features = (flags & 1 ? PLEAT_VIRTIO_F_RING_PACKED : 0) |
                            (flags & 2 ? PLEAT_VIRTIO_F_EVENT_IDX : 0) |
                            (flags & 4 ? PLEAT_VIRTIO_F_INDIRECT_DESC : 0);
-    fuzz.config.size = next_byte(&fuzz) % 33;
+    fuzz.config.size = next_byte(&fuzz.input) % 33;
     fuzz.config.indirect_tables = flags >> 3 & 3;
     fuzz.config.indirect_segments = flags >> 5;
     if (pleat_virtio_ring_needs(&fuzz.config, &needs) != PLEAT_OK) {
         return 0;
     }
-    require(needs.shared_bytes <= SHARED_BYTES_MAX);
+    demand(needs.shared_bytes <= SHARED_BYTES_MAX);
     fuzz.memory.shared = aligned_alloc(16, (needs.shared_bytes + 15) / 16 * 16);
     fuzz.memory.shared_physical = BASE;
     fuzz.memory.shared_bytes = needs.shared_bytes;

@@ -19,15 +19,14 @@
 #include <pleat/xen.h>
 #include <pleat/xen_store.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz/input.h"
 
 #define REQUESTS 5u
 #define WATCHES  3u
 #define ASKED    4096u
 
 struct fuzz {
-    const uint8_t *data;
-    size_t size;
+    struct input input;
     struct pleat_xen_store_page *page;
     struct pleat_xen_store *store;
     uint64_t clock_ns;
@@ -43,23 +42,6 @@ struct question {
 };
 
 static struct question questions[ASKED];
-
-/* What is used up reads as 0. */
-static unsigned next(struct fuzz *fuzz)
-{
-    if (fuzz->size == 0) {
-        return 0;
-    }
-    fuzz->size--;
-    return *fuzz->data++;
-}
-
-static void demand(bool holds)
-{
-    if (!holds) {
-        abort();
-    }
-}
 
 static void ask(struct fuzz *fuzz, unsigned how);
 
@@ -139,10 +121,10 @@ static void put(struct fuzz *fuzz, const void *data, size_t bytes)
 static void put_message(struct fuzz *fuzz)
 {
     static const char payload[256] = "memory/target\0pleat-0-1";
-    const unsigned type = next(fuzz);
-    const unsigned place = next(fuzz);
-    const unsigned used = next(fuzz);
-    const unsigned length = next(fuzz);
+    const unsigned type = next_byte(&fuzz->input);
+    const unsigned place = next_byte(&fuzz->input);
+    const unsigned used = next_byte(&fuzz->input);
+    const unsigned length = next_byte(&fuzz->input);
     const struct pleat_xen_store_header header = {
         .type = type % 20, .req_id = used % 8 * 256 + place % 8, .tx_id = type >= 240, .len = length};
     put(fuzz, &header, sizeof(header));
@@ -151,15 +133,15 @@ static void put_message(struct fuzz *fuzz)
 
 static void write_page(struct fuzz *fuzz)
 {
-    unsigned at = next(fuzz);
-    at = (at << 8 | next(fuzz)) % sizeof(*fuzz->page);
-    ((uint8_t *)fuzz->page)[at] = (uint8_t)next(fuzz);
+    unsigned at = next_byte(&fuzz->input);
+    at = (at << 8 | next_byte(&fuzz->input)) % sizeof(*fuzz->page);
+    ((uint8_t *)fuzz->page)[at] = (uint8_t)next_byte(&fuzz->input);
 }
 
 static void write_index(struct fuzz *fuzz)
 {
-    const unsigned which = next(fuzz);
-    const uint32_t by = next(fuzz) * (which & 8 ? 16 : 1);
+    const unsigned which = next_byte(&fuzz->input);
+    const uint32_t by = next_byte(&fuzz->input) * (which & 8 ? 16 : 1);
     switch (which & 7) {
     case 0:
         fuzz->page->response_produced += by;
@@ -185,16 +167,16 @@ static void write_index(struct fuzz *fuzz)
 
 static void operate(struct fuzz *fuzz)
 {
-    const unsigned operation = next(fuzz);
+    const unsigned operation = next_byte(&fuzz->input);
     switch (operation % 12) {
     case 0:
-        ask(fuzz, next(fuzz));
+        ask(fuzz, next_byte(&fuzz->input));
         break;
     case 1:
         (void)pleat_xen_store_watch(fuzz->store, "memory/target", on_event, fuzz);
         break;
     case 2:
-        (void)pleat_xen_store_unwatch(fuzz->store, (int)next(fuzz) % 5 - 1);
+        (void)pleat_xen_store_unwatch(fuzz->store, (int)next_byte(&fuzz->input) % 5 - 1);
         break;
     case 3:
         (void)pleat_xen_store_reconnect(fuzz->store);
@@ -210,10 +192,10 @@ static void operate(struct fuzz *fuzz)
         put_message(fuzz);
         break;
     case 8:
-        fuzz->clock_ns += (uint64_t)next(fuzz) * UINT64_C(500000000);
+        fuzz->clock_ns += (uint64_t)next_byte(&fuzz->input) * UINT64_C(500000000);
         break;
     case 9:
-        fuzz->nested = next(fuzz) % 4;
+        fuzz->nested = next_byte(&fuzz->input) % 4;
         break;
     default:
         (void)pleat_xen_store_step(fuzz->store, operation / 12);
@@ -251,8 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const size_t bytes = pleat_xen_store_storage_bytes(REQUESTS, WATCHES);
     void *storage = aligned_alloc(64, (bytes + 63) / 64 * 64);
     demand(fuzz != NULL && storage != NULL);
-    fuzz->data = data;
-    fuzz->size = size;
+    fuzz->input = (struct input){data, size};
     fuzz->page = calloc(1, sizeof(*fuzz->page));
     demand(fuzz->page != NULL);
     const struct pleat_memory_ops memory_ops = {.clock_ns = clock_ns};
@@ -265,7 +246,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                   .requests_max = REQUESTS,
                                                   .watches_max = WATCHES};
     demand(pleat_xen_store_create(&config, &fuzz->store) == 0);
-    while (fuzz->size > 0) {
+    while (fuzz->input.left > 0) {
         operate(fuzz);
     }
     /* In the end the connection breaks, and nobody waits any more. */
