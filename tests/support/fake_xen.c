@@ -4,30 +4,10 @@
  */
 #include "tests/support/fake_xen.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static void breach(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-
-static void breach(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "fake Xen: ");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
-    va_end(arguments);
-    abort();
-}
-
-#define MUST(condition, ...)                                                                                 \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            breach(__VA_ARGS__);                                                                             \
-        }                                                                                                    \
-    } while (0)
+#include "tests/support/must.h"
 
 /* --- Memory -------------------------------------------------------------------------------------------- */
 
@@ -399,7 +379,7 @@ static void serve(struct fake_xen *fake)
         end_watch(fake, &request, path, value);
         break;
     default:
-        breach("a request of type %u", request.type);
+        BREACH("a request of type %u", request.type);
     }
 }
 

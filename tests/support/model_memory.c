@@ -4,32 +4,11 @@
  */
 #include "tests/support/model_memory.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Breaches ------------------------------------------------------------------------------------------ */
-
-static void breach(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
-
-static void breach(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fprintf(stderr, "model memory: ");
-    vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
-    va_end(arguments);
-    abort();
-}
-
-#define MUST(condition, ...)                                                                                 \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            breach(__VA_ARGS__);                                                                             \
-        }                                                                                                    \
-    } while (0)
+#include "tests/support/must.h"
 
 /* --- Places -------------------------------------------------------------------------------------------- */
 
