@@ -20,10 +20,6 @@
 #define FRAME_BYTES (UINT64_C(1) << FRAME_SHIFT)
 /* The store and its client answer each other in one round of the service. */
 #define ROUNDS_MAX 16
-/* A store that broke the protocol is asked for a new connection after a pause, which doubles from break to
- * break, and is the first again when a connection has lasted for longer than the longest. */
-#define RECONNECT_FIRST_NS   UINT64_C(100000000)
-#define RECONNECT_LONGEST_NS UINT64_C(30000000000)
 /* Of an exchange: what the guest's grant table has. */
 #define EXCHANGE_MAX   500u
 #define UNMAP_ATTEMPTS 8
@@ -39,11 +35,8 @@ struct pleat_guest_xen {
     enum pleat_xen_wake store_wake, balloon_wake;
     bool is_busy;
     uint64_t last_step_ns;
-    uint64_t
-        reconnect_ns; /* when the store is asked for a new connection; 0: it isn't broken, or offers none */
-    uint64_t reconnect_pause_ns, reconnected_ns;
-    bool store_is_lost; /* said that it offers none */
-    bool has_ended;     /* said that Xen has ended the domain */
+    struct pleat_xen_store_mending mending;
+    bool has_ended; /* said that Xen has ended the domain */
 };
 
 static uint64_t now_ns(const struct pleat_guest_xen *xen)
@@ -219,28 +212,20 @@ static uint64_t actual_bytes(const struct pleat_guest_xen *xen)
  * holds. */
 static void mend_store(struct pleat_guest_xen *xen)
 {
-    const uint64_t now = now_ns(xen);
     char why[128];
 
-    if (xen->store_is_lost ||
-        pleat_xen_store_phase(xen->store, why, sizeof why) != PLEAT_XEN_STORE_PHASE_BROKEN)
-        return;
-    if (!xen->reconnect_ns) {
-        const bool is_soon = xen->reconnect_pause_ns && now - xen->reconnected_ns <= RECONNECT_LONGEST_NS;
-        const uint64_t twice = 2 * xen->reconnect_pause_ns;
-        xen->reconnect_pause_ns = !is_soon                       ? RECONNECT_FIRST_NS
-                                  : twice < RECONNECT_LONGEST_NS ? twice
-                                                                 : RECONNECT_LONGEST_NS;
-        xen->reconnect_ns = now + xen->reconnect_pause_ns;
+    (void)pleat_xen_store_phase(xen->store, why, sizeof why);
+    switch (pleat_xen_store_mend(xen->store, &xen->mending, now_ns(xen))) {
+    case PLEAT_XEN_STORE_MEND_ASKED:
+        pleat_machine_log(xen->machine, PLEAT_LOG_WARNING, "xenstore", "%s; asked for a new connection", why);
+        break;
+    case PLEAT_XEN_STORE_MEND_LOST:
+        pleat_machine_log(xen->machine, PLEAT_LOG_WARNING, "xenstore",
+                          "%s; it offers no new connection, and the last target holds", why);
+        break;
+    default:
+        break;
     }
-    if (now < xen->reconnect_ns)
-        return;
-    xen->reconnect_ns = 0;
-    xen->reconnected_ns = now;
-    xen->store_is_lost = pleat_xen_store_reconnect(xen->store) != PLEAT_OK;
-    pleat_machine_log(xen->machine, PLEAT_LOG_WARNING, "xenstore", "%s; %s", why,
-                      xen->store_is_lost ? "it offers no new connection, and the last target holds"
-                                         : "asked for a new connection");
 }
 
 /* The balloon has begun or come to rest: what a person wants to know of it. */
@@ -307,7 +292,7 @@ uint64_t pleat_guest_xen_service(struct pleat_guest_xen *xen, bool running)
     if (atomic_load(&xen->is_woken) || moved)
         return 0;
     const uint64_t step = when(xen->store_wake, pleat_xen_store_wake_ns(xen->store));
-    const uint64_t store = xen->reconnect_ns && xen->reconnect_ns < step ? xen->reconnect_ns : step;
+    const uint64_t store = xen->mending.at_ns && xen->mending.at_ns < step ? xen->mending.at_ns : step;
     const uint64_t balloon = when(xen->balloon_wake, pleat_xen_balloon_wake_ns(xen->balloon));
     return store < balloon ? store : balloon;
 }
@@ -327,7 +312,7 @@ bool pleat_guest_xen_is_settled(const struct pleat_guest_xen *xen)
         return false;
     /* What the toolstack has written has to come through, if the store can. */
     if (status.target_bytes != xen->machine->xen.target_bytes / PLEAT_KIB * PLEAT_KIB &&
-        (xen->reconnect_ns || pleat_xen_store_phase(xen->store, NULL, 0) == PLEAT_XEN_STORE_PHASE_CONNECTED))
+        (xen->mending.at_ns || pleat_xen_store_phase(xen->store, NULL, 0) == PLEAT_XEN_STORE_PHASE_CONNECTED))
         return false;
     return !is_on_the_way(pleat_xen_balloon_reason(xen->balloon, NULL, 0));
 }

@@ -161,6 +161,29 @@ int pleat_xen_store_unwatch(struct pleat_xen_store *store, int watch);
  */
 int pleat_xen_store_reconnect(struct pleat_xen_store *store);
 
+/** For pleat_xen_store_mend(), one for each store; zeroed before its first use, and then read only. */
+struct pleat_xen_store_mending {
+    uint64_t at_ns;    /**< when the store will be asked for new rings; 0: there is no need, or no hope */
+    uint64_t pause_ns; /**< before it was asked, or will be */
+    uint64_t asked_ns; /**< when it was asked last */
+    bool is_lost;      /**< it doesn't say that it can have new rings: it stays broken */
+};
+
+enum pleat_xen_store_mended {
+    PLEAT_XEN_STORE_MEND_NOTHING = 0, /**< it isn't broken, or isn't asked yet, or was lost before */
+    PLEAT_XEN_STORE_MEND_ASKED,       /**< it was asked just now */
+    PLEAT_XEN_STORE_MEND_LOST         /**< it can't be asked; said once */
+};
+
+/**
+ * Has a store that broke the protocol asked for new rings, by reconnect(), 100 ms after it was first seen
+ * broken here. From break to break the pause doubles, up to 30 s; it is 100 ms again for a break later than
+ * 30 s after the last time that the store was asked. To be called after each step, and when `mending->at_ns`
+ * has come; `now_ns` is any clock that doesn't go backwards. Not from a callback.
+ */
+enum pleat_xen_store_mended pleat_xen_store_mend(struct pleat_xen_store *store,
+                                                 struct pleat_xen_store_mending *mending, uint64_t now_ns);
+
 /** Where it is. text, if not NULL, receives a line that says why, cut to `text_bytes`; 128 are enough. */
 enum pleat_xen_store_phase pleat_xen_store_phase(const struct pleat_xen_store *store, char *text,
                                                  size_t text_bytes);

@@ -546,6 +546,58 @@ static void a_broken_store_can_be_asked_for_new_rings(void **state)
     finish(b);
 }
 
+/* The store's ring says what can't be; then how long it is until the store is asked for new rings, with
+ * nothing done before. */
+static uint64_t pause_after_break(struct bench *b, struct pleat_xen_store_mending *mending)
+{
+    b->fake.page.response_produced += 5000;
+    pleat_xen_store_event(b->store);
+    step(b);
+    assert_int_equal(phase(b, (char[128]){0}), PLEAT_XEN_STORE_PHASE_BROKEN);
+    assert_int_equal(pleat_xen_store_mend(b->store, mending, b->clock_ns), PLEAT_XEN_STORE_MEND_NOTHING);
+    const uint64_t pause_ns = mending->at_ns - b->clock_ns;
+    assert_int_equal(pleat_xen_store_mend(b->store, mending, mending->at_ns - 1),
+                     PLEAT_XEN_STORE_MEND_NOTHING);
+    assert_int_equal(b->fake.page.connection, PLEAT_XEN_STORE_CONNECTED);
+    b->clock_ns = mending->at_ns;
+    return pause_ns;
+}
+
+static void a_store_that_breaks_again_and_again_is_asked_less_and_less_often(void **state)
+{
+    (void)state;
+    struct bench *b = start();
+    struct pleat_xen_store_mending mending = {0};
+    uint64_t expected_ns = SECOND_NS / 10;
+    run(b);
+    assert_int_equal(pleat_xen_store_mend(b->store, &mending, b->clock_ns), PLEAT_XEN_STORE_MEND_NOTHING);
+    assert_int_equal(mending.at_ns, 0);
+    for (unsigned i = 0; i < 12; i++) {
+        assert_int_equal(pause_after_break(b, &mending), expected_ns);
+        assert_int_equal(pleat_xen_store_mend(b->store, &mending, b->clock_ns), PLEAT_XEN_STORE_MEND_ASKED);
+        assert_int_equal(mending.at_ns, 0);
+        assert_int_equal(b->fake.page.connection, PLEAT_XEN_STORE_RECONNECT);
+        assert_int_equal(pleat_xen_store_mend(b->store, &mending, b->clock_ns), PLEAT_XEN_STORE_MEND_NOTHING);
+        fake_store_return(&b->fake);
+        run(b);
+        assert_int_equal(phase(b, (char[128]){0}), PLEAT_XEN_STORE_PHASE_CONNECTED);
+        expected_ns = 2 * expected_ns < 30 * SECOND_NS ? 2 * expected_ns : 30 * SECOND_NS;
+    }
+    assert_int_equal(expected_ns, 30 * SECOND_NS);
+    /* A connection that has lasted is worth as much as the first. */
+    b->clock_ns += 30 * SECOND_NS + 1;
+    assert_int_equal(pause_after_break(b, &mending), SECOND_NS / 10);
+    /* A store that offers no new rings is lost, which is said once. */
+    b->fake.page.server_features = 0;
+    assert_int_equal(pleat_xen_store_mend(b->store, &mending, b->clock_ns), PLEAT_XEN_STORE_MEND_LOST);
+    assert_true(mending.is_lost);
+    assert_int_equal(mending.at_ns, 0);
+    assert_int_equal(pleat_xen_store_mend(b->store, &mending, b->clock_ns + 60 * SECOND_NS),
+                     PLEAT_XEN_STORE_MEND_NOTHING);
+    assert_int_equal(b->fake.page.connection, PLEAT_XEN_STORE_CONNECTED);
+    finish(b);
+}
+
 static void the_clients_own_indices_are_its_own(void **state)
 {
     (void)state;
@@ -612,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_silent_store_times_out_and_may_answer_later),
         cmocka_unit_test(each_breach_of_the_protocol_ends_the_connection_and_says_which),
         cmocka_unit_test(a_broken_store_can_be_asked_for_new_rings),
+        cmocka_unit_test(a_store_that_breaks_again_and_again_is_asked_less_and_less_often),
         cmocka_unit_test(the_clients_own_indices_are_its_own),
         cmocka_unit_test(there_may_be_no_store),
         cmocka_unit_test(rests_of_somebody_before_are_dropped),
