@@ -55,15 +55,22 @@ static void on_shutdown_event(void *context, int error, const char *path)
         print("xen: can't read what the toolstack asks for: %s\n", pleat_error_text(error));
 }
 
-static void listen_to_toolstack(struct domain *domain)
+/* A store that breaks may have lost what was being written. */
+static void name_features(struct domain *domain)
 {
     static const char *const features[] = {"control/feature-poweroff", "control/feature-reboot"};
+
+    for (unsigned i = 0; i < sizeof features / sizeof features[0]; i++)
+        (void)pleat_xen_store_write(domain->store, features[i], "1", 1, NULL, NULL);
+}
+
+static void listen_to_toolstack(struct domain *domain)
+{
     const int watch = pleat_xen_store_watch(domain->store, shutdown_path, on_shutdown_event, domain);
 
     if (watch < 0)
         print("xen: can't watch what the toolstack asks for: %s\n", pleat_error_text(watch));
-    for (unsigned i = 0; i < sizeof features / sizeof features[0]; i++)
-        (void)pleat_xen_store_write(domain->store, features[i], "1", 1, NULL, NULL);
+    name_features(domain);
 }
 
 /* --- the store ------------------------------------------------------------------------------------------ */
@@ -111,6 +118,21 @@ static void say_phase(struct domain *domain)
     print("xen: the store: %s\n", text);
 }
 
+static void mend_store(struct domain *domain, uint64_t now_ns)
+{
+    switch (pleat_xen_store_mend(domain->store, &domain->mending, now_ns)) {
+    case PLEAT_XEN_STORE_MEND_ASKED:
+        print("xen: the store was asked for a new connection\n");
+        name_features(domain);
+        break;
+    case PLEAT_XEN_STORE_MEND_LOST:
+        print("xen: the store offers no new connection, and the last target holds\n");
+        break;
+    default:
+        break;
+    }
+}
+
 static uint64_t serve_store(struct domain *domain, uint64_t now_ns)
 {
     if (!domain->store)
@@ -122,9 +144,13 @@ static uint64_t serve_store(struct domain *domain, uint64_t now_ns)
         domain->store_wake = pleat_xen_store_step(domain->store, 0);
         say_phase(domain);
     }
+    mend_store(domain, now_ns);
     if (domain->store_wake == PLEAT_XEN_WAKE_NOW || domain->store_noted)
         return 0;
-    return domain->store_wake == PLEAT_XEN_WAKE_AT_TIME ? pleat_xen_store_wake_ns(domain->store) : UINT64_MAX;
+    const uint64_t step_ns =
+        domain->store_wake == PLEAT_XEN_WAKE_AT_TIME ? pleat_xen_store_wake_ns(domain->store) : UINT64_MAX;
+    const uint64_t mend_ns = domain->mending.at_ns ? domain->mending.at_ns : UINT64_MAX;
+    return step_ns < mend_ns ? step_ns : mend_ns;
 }
 
 /* --- all of it ------------------------------------------------------------------------------------------ */

@@ -41,6 +41,7 @@ struct domain {
     enum pleat_xen_wake store_wake;
     atomic_uint store_noted; /* somebody wants it stepped; a word, because not every CPU exchanges less */
     enum pleat_xen_store_phase said_phase;
+    struct pleat_xen_store_mending mending;
     enum domain_end end;
 
     struct pleat_xen_balloon *_Atomic balloon; /* NULL: there is none (yet) */
