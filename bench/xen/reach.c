@@ -2,9 +2,9 @@
  *
  * reach DOMAIN: in the first domain of scripts/xen-bed, says how many KiB the hypervisor counts as that
  * domain's. reach DOMAIN KIB SECONDS COMMAND...: starts the command (`xl mem-set`), and waits until the
- * domain has KIB, or less if it has to shrink, but not longer than SECONDS. Says what it had, and how long
- * the command took and how long the domain, both from the command's start. Exit code 0: reached, and the
- * command succeeded; 1: not; 2: can't be asked.
+ * domain has KIB, or less if it has to shrink, but not longer than SECONDS. Says what it had, how long the
+ * command took, after how long the size first changed and after how long it was reached, all from the
+ * command's start. Exit code 0: reached, and the command succeeded; 1: not; 2: can't be asked.
  *
  * The figure is XENMEM_current_reservation's (xen/include/public/memory.h), through /dev/xen/privcmd: asking
  * costs microseconds, where `xl list` takes longer than some of what is measured.
@@ -82,6 +82,7 @@ static int wait_until_reached(int64_t wanted_kib, double limit_seconds, char *co
     const int64_t before_kib = reservation_kib();
     const bool shrinks = wanted_kib < before_kib;
     double command_seconds = -1;
+    double begun_seconds = -1;
     double reached_seconds = -1;
     int status = 0;
     struct timespec start;
@@ -95,6 +96,8 @@ static int wait_until_reached(int64_t wanted_kib, double limit_seconds, char *co
             break;
         if (reached_seconds < 0) {
             const int64_t kib = reservation_kib();
+            if (begun_seconds < 0 && kib != before_kib)
+                begun_seconds = now;
             if (shrinks ? kib <= wanted_kib : kib >= wanted_kib)
                 reached_seconds = now;
         }
@@ -107,9 +110,9 @@ static int wait_until_reached(int64_t wanted_kib, double limit_seconds, char *co
         waitpid(command, &status, 0);
     }
     const bool good = command_seconds >= 0 && reached_seconds >= 0 && status == 0;
-    printf("reach: from %lld KiB, wanted %lld, has %lld; command %.3f s, %s %.3f s\n", (long long)before_kib,
-           (long long)wanted_kib, (long long)reservation_kib(), command_seconds,
-           reached_seconds < 0 ? "not reached" : "reached", reached_seconds);
+    printf("reach: from %lld KiB, wanted %lld, has %lld; command %.3f s, begun %.3f s, %s %.3f s\n",
+           (long long)before_kib, (long long)wanted_kib, (long long)reservation_kib(), command_seconds,
+           begun_seconds, reached_seconds < 0 ? "not reached" : "reached", reached_seconds);
     return good ? 0 : 1;
 }
 
