@@ -375,9 +375,10 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *take, uint64_t budge
  * For a CPU that has nothing better to do: helps whoever is inside pleat_take_step() with moving what is
  * movable, from the end of the range towards it, until the step ends or about `budget` frames were gone over.
  * Returns how many; 0: there is nothing to help with now. What it can't move it leaves to the step. Not
- * pinned, without the hotplug lock, and not from a callback of the core; the step doesn't return before its
- * helpers have left, which they do after at most 64 frames. Any number of CPUs at once. Effort with nothing
- * to do: one load.
+ * pinned, without the hotplug lock, and not from a callback of the core; the step spins until its helpers
+ * have left, which they do after at most 64 frames, or one allocation if that is larger: where threads are
+ * CPUs, a helper that is preempted holds the step up. Any number of CPUs at once. Effort with nothing to do:
+ * one load.
  */
 uint64_t pleat_take_help(struct pleat *pleat, uint64_t budget);
 
