@@ -43,9 +43,7 @@ static int wish_make(const struct core *core, unsigned order, unsigned flags, pl
     return PLEAT_OK;
 }
 
-/* A slot serves the wishes that it was filled for: others would get zones before their turn, DMA among them.
- */
-static bool slot_suits(const struct slot *slot, const struct wish *wish)
+bool slot_suits(const struct slot *slot, const struct wish *wish)
 {
     return slot->node == wish->node && slot->zone_limit == wish->zone_limit &&
            (!wish->this_node || slot->block->range.node == wish->node);

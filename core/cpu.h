@@ -3,8 +3,8 @@
  * What each CPU has for itself, and the protocol that keeps it honest.
  *
  * Each CPU has a word that guards its caches and slots. All use of metadata on behalf of a CPU is inside its
- * word, so whoever takes each CPU's word in turn knows afterwards that everybody has seen what he wrote
- * before:
+ * word (but for a take's helper, for whom the holder of the hotplug lock waits), so whoever takes each CPU's
+ * word in turn knows afterwards that everybody has seen what he wrote before:
  *
  *   - isolate: set ISOLATED in the pageblocks' words and in the directory's entry, then drain: take each
  * word, give back what that CPU's caches and slots hold of isolated blocks. From then on a free finds the
@@ -125,6 +125,10 @@ void frames_return(struct core *core, struct cpu *cpu, const uint64_t *pfn, unsi
 /* A slot's count goes back to the pageblock. `cpu` may be NULL for a slot of no CPU; then nothing is counted.
  */
 void slot_release(struct cpu *cpu, struct slot *slot);
+
+/* A slot serves the wishes that it was filled for: others would get zones before their turn, DMA among them.
+ * It has a pageblock. */
+bool slot_suits(const struct slot *slot, const struct wish *wish);
 
 /* Allocates 2^order frames, order 0 to 8, out of a slot. Returns the PFN or PLEAT_E_NO_MEMORY. */
 int64_t slot_take(struct core *core, struct slot *slot, unsigned order);

@@ -2,8 +2,9 @@
  *
  * Finding the metadata of a frame: directory -> memmap -> owner's word, bits, word.
  *
- * A walker may follow these only inside a CPU's word (see cpu.h) or under the hotplug lock: a memmap goes
- * away after its block was unlinked and every CPU's word was taken once.
+ * A walker may follow these only inside a CPU's word (see cpu.h), under the hotplug lock, or while the lock's
+ * holder waits for him (pleat_take_help()): a memmap goes away after its block was unlinked and every CPU's
+ * word was taken once.
  */
 #ifndef PLEAT_CORE_MEMMAP_H
 #define PLEAT_CORE_MEMMAP_H

@@ -46,12 +46,14 @@ struct take {
     unsigned reclaims;   /* times that somebody was asked for room */
     unsigned passes;     /* over the range, that ended with pinned frames */
     bool is_helped;      /* this step */
+    bool alone;          /* the next step shall have no helpers */
     bool helper_avoids;  /* what helpers of this step find in their mover */
-    uint64_t in_the_way; /* of this pass: pinned, or being freed */
+    uint64_t in_the_way; /* of this pass: being freed, or moved by a helper */
     struct pleat_look look;
     struct mover mover;
-    _Atomic uint64_t next_pfn; /* everything before it was free when the step passed it */
-    _Atomic uint64_t help_pfn; /* from here on others have gone over it or do so now */
+    _Atomic uint64_t next_pfn; /* where the step is: what isn't free before it is counted */
+    _Atomic uint64_t help_pfn; /* helpers begin before it */
+    _Atomic bool help_fails;   /* a helper found no room in this step */
     _Atomic uint64_t moved;    /* frames */
 };
 _Static_assert(sizeof(struct take) <= sizeof(struct pleat_take), "struct pleat_take is too small");
@@ -373,6 +375,8 @@ static int64_t target_allocate(const struct take *take, struct mover *mover, str
         wish.avoided_blocks = (last_pfn >> core->block_order) - wish.avoided_block + 1;
     }
     cpu = cpu_begin(core);
+    if (mover->slot.block && !slot_suits(&mover->slot, &wish))
+        slot_release(cpu, &mover->slot);
     if (order < PLEAT_PAGEBLOCK_ORDER)
         pfn = slot_allocate(core, cpu, &wish, &mover->slot);
     else
@@ -400,7 +404,8 @@ static int64_t target_find(const struct take *take, struct mover *mover, struct 
         core_drain(take->core, false);
         to = target_allocate(take, mover, block, piece);
     }
-    if (to < 0 && mover->avoids) {
+    /* Room may be in a helper's slot. */
+    if (to < 0 && mover->avoids && !take->is_helped) {
         mover->avoids = false;
         to = target_allocate(take, mover, block, piece);
     }
@@ -509,16 +514,21 @@ static void mover_rests(struct take *take, struct mover *mover)
 
 /* --- help ----------------------------------------------------------------------------------------------- */
 
-/* A step that has more than a pageblock before it, for the first time, lets others in. */
+/* A step that has more than a pageblock before it, for the first time, and something to move, lets others in.
+ */
 static void help_begin(struct take *take)
 {
     struct core *core = take->core;
     uint64_t help_pfn = atomic_load_explicit(&take->help_pfn, memory_order_relaxed);
+    uint64_t moved = atomic_load_explicit(&take->moved, memory_order_relaxed);
 
-    take->is_helped = core->cpu_count > 1 && help_pfn > next_pfn(take) && help_pfn - next_pfn(take) > FRAMES;
+    take->is_helped = core->cpu_count > 1 && !take->alone && help_pfn > next_pfn(take) &&
+                      help_pfn - next_pfn(take) > FRAMES && take->look.movable > moved + HELP_FRAMES;
+    take->alone = false;
     if (!take->is_helped)
         return;
     take->helper_avoids = take->mover.avoids;
+    atomic_store_explicit(&take->help_fails, false, memory_order_relaxed);
     atomic_store(&core->helped, take);
     if (core->help)
         core->help(core->help_context);
@@ -579,12 +589,16 @@ static uint64_t help(struct take *take, uint64_t budget)
     uint64_t from, to, done = 0;
 
     while (done < budget && atomic_load_explicit(&core->helped, memory_order_relaxed) == take &&
-           help_claim(take, &from, &to)) {
-        done += to - from;
+           !atomic_load_explicit(&take->help_fails, memory_order_relaxed) && help_claim(take, &from, &to)) {
         if (!help_with(take, &mover, from, to)) {
-            help_no_more(take);
+            /* The step will find room or say that there is none; what comes before is for later steps'
+             * helpers. */
+            atomic_store_explicit(&take->help_fails, true, memory_order_relaxed);
+            atomic_compare_exchange_strong_explicit(&take->help_pfn, &from, to, memory_order_relaxed,
+                                                    memory_order_relaxed);
             break;
         }
+        done += to - from;
     }
     mover_rests(take, &mover);
     return done;
@@ -774,7 +788,8 @@ static int pass_ended(struct take *take)
 
     if (!pinned && !take->in_the_way)
         return finish(take);
-    /* In the way without being pinned is somebody in the middle of a free: that ends by itself. */
+    /* In the way without being pinned is somebody in the middle of a free, or was a helper at work: that ends
+     * by itself. */
     if (pinned && ++take->passes >= PIN_TRIES && !take->config.deadline_ns)
         return PLEAT_E_UNMOVABLE;
     return PLEAT_MORE;
@@ -795,6 +810,11 @@ static int step(struct take *take, uint64_t budget)
     result = pass(take, budget ? budget : 1);
     mover_rests(take, &take->mover);
     help_end(take);
+    if (result == PLEAT_E_NO_MEMORY && take->is_helped) {
+        /* Until just now, free frames lay in helpers' slots. */
+        take->alone = true;
+        return PLEAT_MORE;
+    }
     if (result)
         return result;
     result = pass_ended(take);

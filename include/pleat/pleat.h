@@ -26,8 +26,9 @@
  *
  * Context: pleat_alloc() and pleat_free() may be called on every CPU at any time, with no lock held that
  * an owner's or listener's callback takes. Everything else takes the hotplug lock of the instance, a spin
- * lock that is held for a bounded time; listeners, owners' and ranges' operations run under it unless
- * their comment says otherwise, and must not call back into the functions that take it.
+ * lock that is held for a bounded time, unless its comment says otherwise; listeners, owners' and ranges'
+ * operations run under it unless their comment says otherwise, and must not call back into the functions that
+ * take it.
  */
 #ifndef PLEAT_PLEAT_H
 #define PLEAT_PLEAT_H
@@ -108,8 +109,8 @@ struct pleat_config {
     uint64_t watermark_frames; /**< free frames kept for PLEAT_ALLOC_RESERVE; 0: 1/256 of boot memory, at
                                   least 16 */
     /** Asked to free about `frames` frames before an allocation or an evacuation fails; returns how many it
-     * freed (0: can't). Called with no lock held and not pinned; it may call pleat_free(). NULL: nobody to
-     * ask. */
+     * freed (0: can't). Called with no lock held and not pinned, unless an owner's migrate allocates; it may
+     * call pleat_free(). NULL: nobody to ask. */
     uint64_t (*reclaim)(void *context, unsigned node, uint64_t frames);
     void *reclaim_context;
     /** Tells that a step of a take begins that has work for more than one CPU: others may call
@@ -364,10 +365,10 @@ struct pleat_take {
 int pleat_take_begin(struct pleat *pleat, struct pleat_take *take, const struct pleat_take_config *config);
 
 /**
- * Goes on: at most about `budget` frames are looked at or moved. PLEAT_MORE: call again. 0: done. UNMOVABLE,
- * NO_MEMORY (nowhere to move to), TIMEOUT: failed and ended, isolation lifted, no frame lost; what was moved
- * stays moved. Pinned frames are tried again while there is a deadline that hasn't passed; without one three
- * times. STATE: there is no unfinished take.
+ * Goes on: at most about `budget` frames are looked at or moved, besides what helpers do. PLEAT_MORE: call
+ * again. 0: done. UNMOVABLE, NO_MEMORY (nowhere to move to), TIMEOUT: failed and ended, isolation lifted, no
+ * frame lost; what was moved stays moved. Pinned frames are tried again while there is a deadline that hasn't
+ * passed; without one three times. STATE: there is no unfinished take.
  */
 int pleat_take_step(struct pleat *pleat, struct pleat_take *take, uint64_t budget);
 
@@ -376,9 +377,9 @@ int pleat_take_step(struct pleat *pleat, struct pleat_take *take, uint64_t budge
  * movable, from the end of the range towards it, until the step ends or about `budget` frames were gone over.
  * Returns how many; 0: there is nothing to help with now. What it can't move it leaves to the step. Not
  * pinned, without the hotplug lock, and not from a callback of the core; the step spins until its helpers
- * have left, which they do after at most 64 frames, or one allocation if that is larger: where threads are
- * CPUs, a helper that is preempted holds the step up. Any number of CPUs at once. Effort with nothing to do:
- * one load.
+ * have left, which they do after at most 64 frames, or one allocation if that is larger. As the holder of the
+ * hotplug lock, a helper mustn't be preempted by somebody who spins for it. Any number of CPUs at once.
+ * Effort with nothing to do: one load.
  */
 uint64_t pleat_take_help(struct pleat *pleat, uint64_t budget);
 
