@@ -19,6 +19,8 @@ static _Atomic uint64_t gone_over;
 
 bool help_once(struct guest *guest)
 {
+    if (guest->options.no_help)
+        return false;
     const uint64_t frames = pleat_take_help(&guest->core, BUDGET);
 
     atomic_fetch_add_explicit(&gone_over, frames, memory_order_relaxed);

@@ -58,7 +58,8 @@ static void test_exhaustion(struct guest *guest)
     ok(!count && pleat_free_frames(&guest->core) == before, "all of them come back");
 }
 
-/* Boot memory of so many pageblocks with movable frames and none that stay; false: there is none. */
+/* Boot memory of so many pageblocks, with movable frames and no others that aren't free; false: there is
+ * none. */
 static bool find_movable(struct guest *guest, uint64_t pageblocks, uint64_t *start_pfn,
                          struct pleat_look *look)
 {
@@ -70,7 +71,8 @@ static bool find_movable(struct guest *guest, uint64_t pageblocks, uint64_t *sta
             (span->start_pfn + PLEAT_PAGEBLOCK_FRAMES - 1) & ~(uint64_t)(PLEAT_PAGEBLOCK_FRAMES - 1);
         for (; pfn + frames <= span->start_pfn + span->frames; pfn += PLEAT_PAGEBLOCK_FRAMES) {
             *start_pfn = pfn;
-            if (!pleat_look(&guest->core, pfn, frames, look) && look->movable && !look->unmovable)
+            if (!pleat_look(&guest->core, pfn, frames, look) && look->movable && !look->unmovable &&
+                !look->memmap && !look->fake_offline && !look->absent)
                 return true;
         }
     }
