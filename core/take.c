@@ -47,7 +47,6 @@ struct take {
     unsigned passes;     /* over the range, that ended with pinned frames */
     bool is_helped;      /* this step */
     bool alone;          /* the next step shall have no helpers */
-    bool helper_avoids;  /* what helpers of this step find in their mover */
     uint64_t in_the_way; /* of this pass: being freed, or moved by a helper */
     struct pleat_look look;
     struct mover mover;
@@ -404,7 +403,7 @@ static int64_t target_find(const struct take *take, struct mover *mover, struct 
         core_drain(take->core, false);
         to = target_allocate(take, mover, block, piece);
     }
-    /* Room may be in a helper's slot. */
+    /* Not while helpers are there: they may have the room that is missing, and read this. */
     if (to < 0 && mover->avoids && !take->is_helped) {
         mover->avoids = false;
         to = target_allocate(take, mover, block, piece);
@@ -527,7 +526,6 @@ static void help_begin(struct take *take)
     take->alone = false;
     if (!take->is_helped)
         return;
-    take->helper_avoids = take->mover.avoids;
     atomic_store_explicit(&take->help_fails, false, memory_order_relaxed);
     atomic_store(&core->helped, take);
     if (core->help)
@@ -585,7 +583,7 @@ static bool help_with(struct take *take, struct mover *mover, uint64_t from, uin
 static uint64_t help(struct take *take, uint64_t budget)
 {
     struct core *core = take->core;
-    struct mover mover = {.helps = true, .avoids = take->helper_avoids};
+    struct mover mover = {.helps = true, .avoids = take->mover.avoids};
     uint64_t from, to, done = 0;
 
     while (done < budget && atomic_load_explicit(&core->helped, memory_order_relaxed) == take &&
